@@ -1,0 +1,173 @@
+// Package pickle runs pickle streams symbolically. The machine keeps the real
+// stack and memo, but GLOBAL yields a name, REDUCE yields a node that says
+// what would be called with what, and nothing is ever imported, called or
+// looked up.
+//
+// Opcodes and their meaning: CPython Lib/pickletools.py and Modules/_pickle.c,
+// protocols 0 to 5. Where the C and the Python unpickler disagree the stream
+// is refused or a finding says so.
+package pickle
+
+import (
+	"io"
+	"math/big"
+)
+
+// Value is what a stream builds. The set of types is closed: those of this
+// package. Containers are shared by pointer exactly as the stream shares them,
+// so a graph may be a DAG with exponentially many paths, and may hold cycles:
+// walk it by identity, without recursion.
+type Value interface{ value() }
+
+// The plain values.
+type (
+	None  struct{}
+	Bool  bool
+	Int   int64
+	Float float64
+	// BigInt is an integer outside int64.
+	BigInt struct{ *big.Int }
+	// String is text. Text of a stream that is not valid UTF-8 (a lone
+	// surrogate) has Valid false and keeps the raw bytes.
+	String struct {
+		S     string
+		Valid bool
+	}
+)
+
+// Bytes is a bytes, bytearray or Python 2 str object. Its content stays in the
+// stream: it is the Len bytes at Offset of the reader given to Load, unless
+// Data is set (escaped text, or bytes that were too short to be worth a
+// reference).
+type Bytes struct {
+	Offset, Len int64
+	Data        []byte
+	Opcode      byte
+}
+
+// The containers.
+type (
+	List  struct{ Items []Value }
+	Tuple struct{ Items []Value }
+	Set   struct {
+		Items  []Value
+		Frozen bool
+	}
+	// Dict keeps items in the order of insertion, each SETITEM as it came:
+	// a key set twice is there twice (the last one wins in Python).
+	Dict struct{ Items []Item }
+	Item struct{ Key, Value Value }
+)
+
+// Global is a name that the stream asks the loader to import (GLOBAL,
+// STACK_GLOBAL, INST). Module and Name are verbatim; Py2 says that the
+// protocol is below 3, where an unpickler maps Python 2 names first:
+// see Mapped.
+type Global struct {
+	Module, Name string
+	Offset       int64 // of the opcode
+	Opcode       byte
+	Py2          bool
+}
+
+// Mapped gives the module and name that a Python 3 unpickler would import:
+// after the Python 2 renaming (Lib/_compat_pickle.py) where it applies.
+func (g *Global) Mapped() (module, name string) { panic("unbuilt") }
+
+// Call is the result of REDUCE, NEWOBJ, NEWOBJ_EX, INST or OBJ: an object that
+// a real unpickler would have made by calling Callee. What the stream did to
+// the object afterwards is kept beside it.
+type Call struct {
+	Opcode  byte
+	Offset  int64
+	Callee  Value
+	Args    Value   // a *Tuple in every well-formed stream
+	Kwargs  Value   // NEWOBJ_EX only
+	States  []State // BUILD, in order
+	Items   []Item  // SETITEM(S)
+	Appends []Value // APPEND(S), ADDITEMS
+}
+
+// State is one BUILD.
+type State struct {
+	Value  Value
+	Offset int64
+}
+
+// Persistent is the object that a persistent id stands for.
+type Persistent struct {
+	ID     Value
+	Offset int64
+	Opcode byte
+}
+
+// Extension is an EXT1, EXT2 or EXT4 reference: a name that only the loading
+// process knows.
+type Extension struct {
+	Code   int64
+	Offset int64
+}
+
+// Buffer is an out-of-band buffer (NEXT_BUFFER, READONLY_BUFFER): its content
+// is not in the stream.
+type Buffer struct{ Offset int64 }
+
+// Limits bounds what a stream may use. The zero value of a field means its
+// default.
+type Limits struct {
+	Bytes  int64 // length of the stream, referenced Bytes not counted; default 64 MiB
+	Ops    int64 // opcodes; default 20 million
+	Stack  int   // stack and mark depth; default 1 million
+	Memo   int   // memo entries; default 20 million
+	String int64 // one text or line operand; default 16 MiB
+	Inline int64 // Bytes up to this length are copied into Data; default 4 KiB
+}
+
+// Finding is something about a stream that no ordinary writer produces. The
+// machine goes on after it.
+type Finding struct {
+	Rule   string // duplicate-key, extension, surrogate, build-on-global, memo-sparse, put-overwrites, text-number, frame-mismatch, ...
+	Offset int64
+	Opcode byte
+	Detail string
+}
+
+// Stream is the result of running one pickle.
+type Stream struct {
+	Root     Value
+	Protocol int       // of the first PROTO opcode; 0 without one
+	Start    int64     // offset of the first opcode
+	End      int64     // offset just after STOP
+	Ops      int64     // opcodes run
+	Opcodes  [256]bool // which opcodes occurred
+	// Globals holds every import in order, also those whose value was
+	// popped: the import alone is a side effect.
+	Globals  []*Global
+	Calls    []*Call // every call in order, also popped ones
+	Builds   []Build // every BUILD in order
+	Findings []Finding
+}
+
+// Build is one BUILD opcode: the object and the state that was applied.
+type Build struct {
+	Object Value
+	State  State
+}
+
+// Error says why a stream cannot be run, and where. It unwraps to one of the
+// sentinel errors below.
+type Error struct {
+	Offset int64
+	Opcode byte
+	Reason error
+	Detail string
+}
+
+func (e *Error) Error() string { panic("unbuilt") }
+func (e *Error) Unwrap() error { return e.Reason }
+
+// Load runs the pickle that begins at offset start of r; the stream may not
+// read at or past end. A broken stream gives what was seen up to the error
+// together with an *Error: what comes before an error has already happened in
+// a real unpickler.
+func Load(r io.ReaderAt, start, end int64, lim Limits) (*Stream, error) { panic("unbuilt") }

@@ -1,0 +1,166 @@
+// Package torch reads the containers that torch.save has written since the
+// beginning (zip, legacy, tar, TorchScript) into a symbolic object graph with
+// its storages, finds the tensors in it, and lays out the zip container that
+// every torch since 1.13 loads.
+//
+// Behaviour follows torch/serialization.py, torch/_utils.py and
+// torch/_weights_only_unpickler.py of PyTorch.
+package torch
+
+import (
+	"io"
+
+	"github.com/weightseal/weightseal/format/pickle"
+	"github.com/weightseal/weightseal/format/safetensors"
+)
+
+// Container is how a checkpoint is wrapped.
+type Container string
+
+// The containers.
+const (
+	Zip         Container = "torch-zip"
+	Legacy      Container = "torch-legacy"
+	Tar         Container = "torch-tar"
+	TorchScript Container = "torchscript"
+)
+
+// Limits bounds what a container may use; zero fields mean their default.
+type Limits struct {
+	Pickle  pickle.Limits
+	Entries int   // records of an archive; default 1 million
+	Expand  int64 // a view may be at most this many times its storage, or 1 GiB if that is more; default 4
+	Inflate int64 // compressed records: bytes inflated for one byte stored; default 1000
+}
+
+// Checkpoint is an opened container: everything validated that can be without
+// reading tensor bytes.
+type Checkpoint struct {
+	Container Container
+	Streams   []NamedStream // every pickle of the container, in order
+	Root      pickle.Value  // of the stream that holds the object
+	BigEndian bool
+	Records   []Record            // archives: every record, in order of the data
+	Storages  map[string]*Storage // by key, those that the pickle names
+	Findings  []Finding
+}
+
+// NamedStream is a pickle stream of the container: "data.pkl", or for legacy
+// files "magic", "protocol", "sys_info", "object", "keys".
+type NamedStream struct {
+	Name string
+	*pickle.Stream
+	// Source is what the stream's offsets refer to: the file itself, or the
+	// inflated record.
+	Source io.ReaderAt
+	// Inner is empty where offsets are those of the file.
+	Inner string
+}
+
+// Record is an entry of an archive. Offset and Stored are the file range of
+// its stored bytes, Size the bytes after decompression.
+type Record struct {
+	Name         string // without the top folder
+	Offset       int64
+	Stored, Size int64
+	Deflated     bool
+	Known        bool // torch.save writes such a record
+}
+
+// Storage is the memory behind tensors.
+type Storage struct {
+	Key         string
+	Class       string            // "torch.FloatStorage", as the pickle names it
+	DType       safetensors.DType // 0 for untyped, quantised or complex128 storages
+	ElementSize int64             // bytes; 1 for untyped storages
+	Numel       int64             // declared, in elements (bytes for untyped storages)
+	Offset      int64             // of its bytes in the file; meaningless when Deflated
+	Length      int64             // bytes present
+	Deflated    bool
+	// Data gives the storage's bytes by random access: a section of the
+	// file, or an inflating reader that is fast for reads in order.
+	Data io.ReaderAt
+}
+
+// Finding is something that readers may see differently, or that no
+// torch.save writes.
+type Finding struct {
+	Rule   string
+	Inner  string // record or stream
+	Offset int64
+	Opcode byte
+	Global string
+	Detail string
+	Refuse bool // two readings are possible, or a loader may act on it: never convert
+}
+
+// Open reads a container's directory and pickles. It reads no tensor bytes.
+// A file that is none of the containers gives ErrNotTorch. When the container
+// is recognised but broken, what was understood is returned together with the
+// error, so that a scanner can still judge the pickle.
+func Open(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) { panic("unbuilt") }
+
+// Tensor is one tensor of a checkpoint, validated against its storage. Stride
+// and Offset are in elements of DType (for F4: of the two-element byte).
+type Tensor struct {
+	Path      []string // keys from the root
+	Name      string   // joined by dots
+	DType     safetensors.DType
+	Shape     []uint64 // as safetensors has it: F4's last dimension doubled
+	Size      []int64  // as torch has it
+	Stride    []int64
+	Offset    int64
+	Storage   *Storage
+	Conj      bool // imaginary parts are to be negated
+	Neg       bool // values are to be negated
+	Parameter bool
+}
+
+// Dropped is content that safetensors cannot hold.
+type Dropped struct {
+	Path   string
+	Kind   string // int, float, str, OrderedDict, optimizer state, torch.nn.Linear, ...
+	Reason string
+}
+
+// StateDict is what a checkpoint converts to.
+type StateDict struct {
+	Subtree  string   // the path that was taken; "" for the root
+	Tensors  []Tensor // in the order of the checkpoint; ties are separate entries
+	Dropped  []Dropped
+	Findings []Finding
+}
+
+// Select finds the tensors to convert. With path "" it takes the root when
+// all tensors lie in plain containers there, or exactly one known weights
+// subtree (state_dict, model_state_dict, model, module, ...) with no tensor
+// beside it. Tensors beside it give an *AmbiguousError with the candidates.
+// What cannot be converted without loss gives an *UnsupportedError; a global
+// that the converter does not know a *ForbiddenError.
+func (c *Checkpoint) Select(path string) (*StateDict, error) { panic("unbuilt") }
+
+// AmbiguousError says that a checkpoint holds several things that could be
+// the weights.
+type AmbiguousError struct{ Candidates []string }
+
+func (e *AmbiguousError) Error() string { panic("unbuilt") }
+
+// UnsupportedError says what cannot be converted without loss, and what to do
+// instead.
+type UnsupportedError struct {
+	Path string // of the tensor in the checkpoint
+	What string // "complex128 tensor"
+	Next string // the exact next step
+}
+
+func (e *UnsupportedError) Error() string { panic("unbuilt") }
+
+// ForbiddenError lists every global outside what the converter knows. Inert
+// says that all of them are classes known to be data holders (torch.nn
+// modules, argparse.Namespace, ...), so that only code is lost.
+type ForbiddenError struct {
+	Globals []*pickle.Global
+	Inert   bool
+}
+
+func (e *ForbiddenError) Error() string { panic("unbuilt") }

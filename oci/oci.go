@@ -1,0 +1,168 @@
+// Package oci moves models in and out of registries and OCI image layouts:
+// the ModelPack manifest, the transport of blobs, referrers. What a file holds
+// is not its business: a layer is an opener with a size.
+package oci
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/weightseal/weightseal/model"
+)
+
+// Media types of the CNCF ModelPack specification.
+const (
+	ArtifactType          = "application/vnd.cncf.model.manifest.v1+json"
+	ConfigMediaType       = "application/vnd.cncf.model.config.v1+json"
+	WeightMediaType       = "application/vnd.cncf.model.weight.v1.raw"
+	WeightConfigMediaType = "application/vnd.cncf.model.weight.config.v1.raw"
+	DocMediaType          = "application/vnd.cncf.model.doc.v1.raw"
+	CodeMediaType         = "application/vnd.cncf.model.code.v1.raw"
+
+	FilepathAnnotation = "org.cncf.model.filepath"
+)
+
+// Options is how registries are reached. The zero value does what docker does.
+type Options struct {
+	PlainHTTP   bool
+	Insecure    bool   // TLS without verification
+	CAFile      string // PEM, added to the system's
+	Username    string // instead of the docker configuration
+	Password    string
+	Concurrency int // layers in flight; default 4
+	UserAgent   string
+	Transport   http.RoundTripper // for tests; nil for the real one
+}
+
+// Store is one repository, in a registry or in an OCI layout on disk. All
+// methods may be called concurrently.
+type Store interface {
+	// Reference gives the printable form with a digest: REPO@sha256:...
+	Reference(digest string) string
+	// Resolve gives the descriptor of a tag or digest. ErrNotFound when
+	// there is none.
+	Resolve(ctx context.Context, tagOrDigest string) (ocispec.Descriptor, error)
+	// Manifest gives a manifest's bytes, checked against its digest; at
+	// most 4 MiB.
+	Manifest(ctx context.Context, d ocispec.Descriptor) ([]byte, error)
+	// Blob opens a blob for reading by range. The ranges are not
+	// authenticated: only Fetch is.
+	Blob(ctx context.Context, d ocispec.Descriptor) (model.Blob, error)
+	// Fetch reads a blob from its first byte; the reader fails on its last
+	// read, or on Close, when size or digest are not the descriptor's.
+	Fetch(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
+	// Exists says whether the store has the blob.
+	Exists(ctx context.Context, d ocispec.Descriptor) (bool, error)
+	// PushBlob stores content in one pass and returns its descriptor. A
+	// connection that breaks is retried from a fresh read.
+	PushBlob(ctx context.Context, c Content) (ocispec.Descriptor, error)
+	// PushManifest stores a manifest under its digest, and under tag unless
+	// that is empty.
+	PushManifest(ctx context.Context, mediaType string, manifest []byte, tag string) (ocispec.Descriptor, error)
+	// Referrers lists the manifests whose subject is digest, from the
+	// referrers API or the fallback tag; at most 1000.
+	Referrers(ctx context.Context, digest string) ([]ocispec.Descriptor, error)
+	// AddReferrer stores a manifest that has a subject, and where there is
+	// no referrers API enters it into the fallback tag's index.
+	AddReferrer(ctx context.Context, subject ocispec.Descriptor, manifest []byte, artifactType string, annotations map[string]string) (ocispec.Descriptor, error)
+}
+
+// Content is what becomes a blob. Its size is known before its digest.
+type Content struct {
+	MediaType string
+	Reader    io.ReaderAt
+	Size      int64
+	// Digest is set where it is known beforehand: then the blob is skipped
+	// if the store has it.
+	Digest string
+	// Tap makes a writer that sees every byte once and in order; called
+	// again when an upload starts again. nil for none.
+	Tap func() io.Writer
+}
+
+// Open parses a reference and opens its store. ref is REGISTRY/REPO[:TAG] or
+// REGISTRY/REPO@DIGEST as docker writes it, or oci:DIR[:TAG]. tagOrDigest is
+// "latest" where the reference names none.
+func Open(ref string, opt Options) (s Store, tagOrDigest string, err error) { panic("unbuilt") }
+
+// Layer is one file of an artifact.
+type Layer struct {
+	Path    string
+	Content Content
+	// Done is called with the final descriptor, when the blob is in the
+	// store.
+	Done func(ocispec.Descriptor)
+}
+
+// Artifact is a model to be pushed.
+type Artifact struct {
+	Layers []Layer
+	Config ModelConfig
+}
+
+// ModelConfig is the part of the ModelPack config that we know.
+type ModelConfig struct {
+	Name         string
+	Architecture string
+	Format       string // "safetensors"
+	ParamSize    string // such as "124M"
+	Precision    string // such as "F16"
+}
+
+// Pushed is the result of a push.
+type Pushed struct {
+	Manifest ocispec.Descriptor
+	Config   ocispec.Descriptor
+	Layers   []ocispec.Descriptor // sorted by path, as in the manifest
+	Skipped  int                  // blobs that the store had
+}
+
+// PushLayers uploads the layers of an artifact, several at a time, and its
+// config. No manifest is written: nothing is visible yet. Same input, same
+// digest: no time stamp, no host data, layers in path order.
+func PushLayers(ctx context.Context, s Store, a Artifact, opt Options, progress func(Event)) (*Staged, error) {
+	panic("unbuilt")
+}
+
+// Staged is an artifact whose blobs are in the store and whose manifest is
+// built but not yet pushed.
+type Staged struct {
+	Pushed
+	ManifestBytes []byte
+}
+
+// Publish pushes the manifest, under its digest and the tag.
+func (st *Staged) Publish(ctx context.Context, s Store, tag string) error { panic("unbuilt") }
+
+// Event reports progress of long work: each change of a blob's state, and its
+// bytes at intervals.
+type Event struct {
+	Path  string
+	Phase string // "upload", "download", "skip", "done", "retry"
+	Done  int64
+	Total int64
+}
+
+// File is a file of an artifact that was read back: path and descriptor.
+type File struct {
+	Path string
+	ocispec.Descriptor
+}
+
+// Files reads a manifest's layers as files: ModelPack raw layers, and any
+// artifact that gives org.opencontainers.image.title (oras). Paths are checked
+// by model.CheckPaths. Layers that are archives are an *UnsupportedError.
+func Files(manifest []byte) ([]File, error) { panic("unbuilt") }
+
+// Source lists an artifact's files as a model source, read by range.
+func Source(s Store, manifest []byte) (model.Source, error) { panic("unbuilt") }
+
+// Pull downloads files into dir, which must exist and be empty: through
+// verifying readers, several at a time. On failure what was written stays in
+// dir, which is the caller's to remove.
+func Pull(ctx context.Context, s Store, files []File, dir string, opt Options, progress func(Event)) error {
+	panic("unbuilt")
+}
