@@ -32,7 +32,6 @@ type document struct {
 	Description    string   `json:"description"`
 	WeightFormats  []string `json:"weightFormats"`  // kept as they are
 	ConvertFormats []string `json:"convertFormats"` // become safetensors on push
-	WorstVerdict   string   `json:"worstVerdict"`   // of any file that is kept
 	MinLevel       int      `json:"minLevel"`       // compliance level that a gate asks for
 }
 
