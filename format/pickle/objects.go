@@ -2,7 +2,6 @@ package pickle
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -110,7 +109,8 @@ func (m *machine) call(callee, args, kwargs Value) error {
 	if err := m.charge(callCost); err != nil {
 		return err
 	}
-	c := &Call{Opcode: m.op, Offset: m.at, Callee: callee, Args: args, Kwargs: kwargs}
+	c := m.calls.one()
+	*c = Call{Opcode: m.op, Offset: m.at, Callee: callee, Args: args, Kwargs: kwargs}
 	m.out.Calls = append(m.out.Calls, c)
 	return m.push(c)
 }
@@ -173,7 +173,7 @@ func (m *machine) callItems(callee Value, items []Value) error {
 	if err := m.charge(nodeCost + slotCost*int64(len(items))); err != nil {
 		return err
 	}
-	return m.call(callee, &Tuple{slices.Clone(items)}, nil)
+	return m.call(callee, m.newTuple(items), nil)
 }
 
 // opBuild applies a state to an object.
@@ -228,7 +228,9 @@ func opBinpersid(m *machine) error {
 	if err := m.charge(nodeCost); err != nil {
 		return err
 	}
-	return m.push(&Persistent{ID: id, Offset: m.at, Opcode: m.op})
+	p := m.pids.one()
+	*p = Persistent{ID: id, Offset: m.at, Opcode: m.op}
+	return m.push(p)
 }
 
 func opExt1(m *machine) error { return m.extension(1) }
