@@ -7,7 +7,7 @@ SHELL := /bin/sh
 # version of its module.
 MODULE  := github.com/weightseal/weightseal
 VERSION ?=
-LDFLAGS := -s -w -buildid=$(if $(VERSION), -X $(MODULE)/cmd/internal/cli.version=$(VERSION))
+LDFLAGS := -s -w -buildid=$(if $(VERSION), -X $(MODULE)/cmd/internal/cli.releaseVersion=$(VERSION))
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
 PREFIX  ?= /usr/local
