@@ -1,0 +1,119 @@
+# Targets, each with a line of explanation, are listed by `make help`.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# What is built. VERSION is for releases; without it the binary reports the
+# version of its module.
+MODULE  := github.com/weightseal/weightseal
+VERSION ?=
+LDFLAGS := -s -w -buildid=$(if $(VERSION), -X $(MODULE)/cmd/internal/cli.releaseVersion=$(VERSION))
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+# Third-party programs that the tests run are built from tools/ into this folder.
+TOOLS      := $(shell tools/build -d)
+TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3
+# Debian packages: Python with torch writes and loads the tests' checkpoints; the
+# race detector needs a C compiler.
+TEST_PACKAGES := python3 python3-torch python3-numpy
+RACE_PACKAGES := gcc libc6-dev
+export WEIGHTSEAL_TOOLS := $(TOOLS)
+
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+PKG         ?= ./...
+FUZZTIME    ?= 30s
+TESTFLAGS   ?=
+TESTTIMEOUT ?= 20m
+
+# Go takes the version of a checkout from its VCS, and fails in one that belongs
+# to another user. Nothing here wants that stamp.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+
+##@ Use
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET [VARIABLE=VALUE...]" } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: build ## Build, then take a pickled model through the whole line on an embedded registry
+	@bin/weightseal demo
+
+.PHONY: build
+build: ## Build bin/weightseal (VERSION=v1.2.3 for a release)
+	@mkdir -p bin
+	$(GOBUILD) -o bin/weightseal ./cmd/weightseal
+
+.PHONY: install
+install: build ## Install it into $(PREFIX)/bin (PREFIX, DESTDIR)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 0755 bin/weightseal '$(DESTDIR)$(PREFIX)/bin/weightseal'
+
+##@ Check
+
+.PHONY: test
+test: test-deps ## Install what the tests need, and run them all (PKG, TESTFLAGS)
+	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(PKG)
+
+.PHONY: test-deps
+test-deps: ## Only install what the tests need: Debian packages, third-party programs
+	@tools/debian $(TEST_PACKAGES)
+	@tools/build $(TEST_TOOLS)
+
+.PHONY: race
+race: test-deps ## The tests under the race detector (PKG, TESTFLAGS)
+	@tools/debian $(RACE_PACKAGES)
+	CGO_ENABLED=1 go test -race -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(PKG)
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME (30s) (PKG)
+	@tools/fuzz $(FUZZTIME) $(PKG)
+
+.PHONY: lint
+lint: ## gofmt, and golangci-lint as .golangci.yml says
+	@tools/build golangci-lint
+	@unformatted=$$(gofmt -l .); \
+		[ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; }
+	'$(TOOLS)/golangci-lint' run $(PKG)
+
+.PHONY: vet
+vet: ## go vet
+	go vet $(PKG)
+
+.PHONY: reproducible
+reproducible: ## Two builds in different folders give the same bytes
+	@tools/reproducible
+
+.PHONY: vuln
+vuln: ## Known vulnerabilities in what the binary calls (needs the network)
+	go run $(GOVULNCHECK) $(PKG)
+
+##@ Measure
+
+.PHONY: bench
+bench: build ## Speed and memory beside cp, oras, cosign and the Python chain (ROUNDS, SIZE_MB)
+	@tools/debian $(TEST_PACKAGES)
+	@tools/build oras registry cosign2
+	@bench/run
+
+.PHONY: gobench
+gobench: ## The Go benchmarks (PKG)
+	go test -run '^$$' -bench . -benchmem $(PKG)
+
+##@ Maintain
+
+.PHONY: golden
+golden: ## Rewrite the golden files (and the schema) from what the code gives now
+	@packages=$$(grep -rlE --include='*_test.go' 'flag\.Bool\("update"' . | xargs -r -n1 dirname | sort -u); \
+		[ -n "$$packages" ] || { echo "no golden files yet"; exit 0; }; \
+		for p in $$packages; do go test -count=1 $$p -update || exit 1; done
+
+.PHONY: clean
+clean: ## Remove what was built in the checkout
+	rm -rf bin dist bench/out
