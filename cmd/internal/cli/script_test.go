@@ -14,7 +14,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/internal/embedded"
+	"github.com/weightseal/weightseal/internal/realtools"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden parts of the scripts")
@@ -33,6 +35,14 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tools := map[string]string{}
+	for _, name := range []string{"oras", "crane", "cosign2", "cosign3"} {
+		tools[name] = realtools.Path(t, name)
+	}
+	python, err := filepath.Abs("testdata/python")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
@@ -40,11 +50,16 @@ func TestScripts(t *testing.T) {
 			env.Setenv("COSIGN_PASSWORD", "secret")
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("CORPUS", corpus)
+			env.Setenv("PYTHON", python)
+			env.Setenv("TYPE", attest.PredicateType)
+			for name, path := range tools {
+				env.Setenv(strings.ToUpper(name), path)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    cmdExits,
-			"registry": cmdRegistry,
+			"registry": func(ts *testscript.TestScript, neg bool, args []string) { cmdRegistry(t, ts, neg, args) },
 			"lastline": cmdLastLine,
 			"poke":     cmdPoke,
 			"clean":    cmdClean,
@@ -72,11 +87,16 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdRegistry starts an embedded registry for the script: registry REG
-// (variable that gets host:port), with -no-referrers without that API.
-func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
+// cmdRegistry starts a registry for the script: registry REG (variable that
+// gets host:port). It is the embedded one, with -no-referrers without that API,
+// with -distribution a real one.
+func cmdRegistry(t *testing.T, ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: registry VARIABLE [-no-referrers]")
+		ts.Fatalf("usage: registry VARIABLE [-no-referrers | -distribution]")
+	}
+	if args[len(args)-1] == "-distribution" {
+		ts.Setenv(args[0], realtools.Registry(t))
+		return
 	}
 	r, err := embedded.Start(context.Background(), len(args) == 1)
 	ts.Check(err)
