@@ -49,8 +49,8 @@ type Piece struct {
 // writer gives the records.
 type Layout struct {
 	pieces   []Piece
-	records  []zipRecord // in order; those with crc unknown belong to storages
-	storages []int       // storage -> record
+	records  []savedRecord // in order; those with crc unknown belong to storages
+	storages []int         // storage -> record
 	size     int64
 	dirSize  int64
 	dirStart int64
@@ -109,14 +109,14 @@ func storageSizes(tensors []Saved) ([]int64, error) {
 			sizes, first = append(sizes, int64(n)), append(first, t)
 		case t.Storage < 0 || t.Storage > len(sizes):
 			return nil, fmt.Errorf("tensor %q: storage %d before storage %d", t.Name, t.Storage, len(sizes))
-		case !sameTensor(first[t.Storage], t):
+		case !sameSaved(first[t.Storage], t):
 			return nil, fmt.Errorf("tensor %q: tied to %q, which has another dtype or shape", t.Name, first[t.Storage].Name)
 		}
 	}
 	return sizes, nil
 }
 
-func sameTensor(a, b *Saved) bool {
+func sameSaved(a, b *Saved) bool {
 	if a.DType != b.DType || len(a.Shape) != len(b.Shape) {
 		return false
 	}

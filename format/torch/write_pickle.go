@@ -32,41 +32,41 @@ var untypedDType = map[safetensors.DType]string{
 // The opcodes that are used: all of protocol 2, all known to the weights-only
 // reader of torch 1.13 (torch/_weights_only_unpickler.py).
 const (
-	opProto      = 0x80
-	opGlobal     = 'c'
-	opBinPut     = 'q'
-	opBinGet     = 'h'
-	opMark       = '('
-	opTuple      = 't'
-	opEmptyTuple = ')'
-	opReduce     = 'R'
-	opUnicode    = 'X'
-	opBinInt1    = 'K'
-	opBinInt2    = 'M'
-	opBinInt     = 'J'
-	opLong1      = 0x8a
-	opNewFalse   = 0x89
-	opPersID     = 'Q'
-	opSetItems   = 'u'
-	opStop       = '.'
+	saveOpProto      = 0x80
+	saveOpGlobal     = 'c'
+	saveOpBinPut     = 'q'
+	saveOpBinGet     = 'h'
+	saveOpMark       = '('
+	saveOpTuple      = 't'
+	saveOpEmptyTuple = ')'
+	saveOpReduce     = 'R'
+	saveOpUnicode    = 'X'
+	saveOpBinInt1    = 'K'
+	saveOpBinInt2    = 'M'
+	saveOpBinInt     = 'J'
+	saveOpLong1      = 0x8a
+	saveOpNewFalse   = 0x89
+	saveOpPersID     = 'Q'
+	saveOpSetItems   = 'u'
+	saveOpStop       = '.'
 )
 
 // setItemsBatch is how many entries Python's pickler sets at a time.
 const setItemsBatch = 1000
 
-// pickler writes the one shape of pickle that a state dict needs.
-type pickler struct {
+// savePickler writes the one shape of pickle that a state dict needs.
+type savePickler struct {
 	b    []byte
 	memo map[string]byte // globals that were written before
 }
 
 // savePickle writes an OrderedDict of tensors.
 func savePickle(tensors []Saved) ([]byte, error) {
-	p := &pickler{b: []byte{opProto, 2}, memo: map[string]byte{}}
+	p := &savePickler{b: []byte{saveOpProto, 2}, memo: map[string]byte{}}
 	p.orderedDict()
 	for i := range tensors {
 		if i%setItemsBatch == 0 {
-			p.op(opMark)
+			p.op(saveOpMark)
 		}
 		if err := p.text(tensors[i].Name); err != nil {
 			return nil, err
@@ -75,83 +75,83 @@ func savePickle(tensors []Saved) ([]byte, error) {
 			return nil, err
 		}
 		if i%setItemsBatch == setItemsBatch-1 || i == len(tensors)-1 {
-			p.op(opSetItems)
+			p.op(saveOpSetItems)
 		}
 	}
-	p.op(opStop)
+	p.op(saveOpStop)
 	return p.b, nil
 }
 
-func (p *pickler) op(ops ...byte) { p.b = append(p.b, ops...) }
+func (p *savePickler) op(ops ...byte) { p.b = append(p.b, ops...) }
 
 // global puts a class or function on the stack, from the memo when it was
 // there before.
-func (p *pickler) global(module, name string) {
+func (p *savePickler) global(module, name string) {
 	key := module + "\n" + name + "\n"
 	if at, ok := p.memo[key]; ok {
-		p.op(opBinGet, at)
+		p.op(saveOpBinGet, at)
 		return
 	}
 	at := byte(len(p.memo)) // about thirty at most
 	p.memo[key] = at
-	p.op(opGlobal)
+	p.op(saveOpGlobal)
 	p.b = append(p.b, key...)
-	p.op(opBinPut, at)
+	p.op(saveOpBinPut, at)
 }
 
-func (p *pickler) orderedDict() {
+func (p *savePickler) orderedDict() {
 	p.global("collections", "OrderedDict")
-	p.op(opEmptyTuple, opReduce)
+	p.op(saveOpEmptyTuple, saveOpReduce)
 }
 
-func (p *pickler) text(s string) error {
+func (p *savePickler) text(s string) error {
 	if !utf8.ValidString(s) || len(s) > math.MaxInt32 {
 		return &UnsupportedError{Path: strconv.QuoteToASCII(s), What: "name that is not UTF-8", Next: "rename the tensor"}
 	}
-	p.op(opUnicode)
+	p.op(saveOpUnicode)
 	p.b = binary.LittleEndian.AppendUint32(p.b, uint32(len(s)))
 	p.b = append(p.b, s...)
 	return nil
 }
 
-func (p *pickler) number(v uint64) {
+func (p *savePickler) number(v uint64) {
 	switch {
 	case v < 1<<8:
-		p.op(opBinInt1, byte(v))
+		p.op(saveOpBinInt1, byte(v))
 	case v < 1<<16:
-		p.op(opBinInt2)
+		p.op(saveOpBinInt2)
 		p.b = binary.LittleEndian.AppendUint16(p.b, uint16(v))
 	case v < 1<<31:
-		p.op(opBinInt)
+		p.op(saveOpBinInt)
 		p.b = binary.LittleEndian.AppendUint32(p.b, uint32(v))
 	default:
 		n := bits.Len64(v)/8 + 1 // with room for the sign
-		p.op(opLong1, byte(n))
+		p.op(saveOpLong1, byte(n))
 		for i := range n {
 			p.op(byte(v >> (8 * i))) // a shift of 64 gives 0
 		}
 	}
 }
 
-func (p *pickler) tuple(v []uint64) {
+func (p *savePickler) tuple(v []uint64) {
 	if len(v) == 0 {
-		p.op(opEmptyTuple)
+		p.op(saveOpEmptyTuple)
 		return
 	}
-	p.op(opMark)
+	p.op(saveOpMark)
 	for _, n := range v {
 		p.number(n)
 	}
-	p.op(opTuple)
+	p.op(saveOpTuple)
 }
 
 // tensor writes the call that rebuilds a tensor (torch/_utils.py).
-func (p *pickler) tensor(t *Saved) error {
+func (p *savePickler) tensor(t *Saved) error {
 	size, err := torchSize(t)
 	if err != nil {
 		return err
 	}
-	stride, count, err := contiguous(t.Name, size)
+	stride, count, err := saveStrides(t.Name, size)
 	if err != nil {
 		return err
 	}
@@ -162,8 +162,8 @@ func (p *pickler) tensor(t *Saved) error {
 		p.global("torch._utils", "_rebuild_tensor_v3")
 		count *= max(1, t.DType.Bits()/8) // an untyped storage counts bytes
 	}
-	p.op(opMark) // arguments
-	p.op(opMark) // persistent id: "storage", class, key, location, elements
+	p.op(saveOpMark) // arguments
+	p.op(saveOpMark) // persistent id: "storage", class, key, location, elements
 	_ = p.text("storage")
 	if typed {
 		p.global("torch", class)
@@ -173,16 +173,16 @@ func (p *pickler) tensor(t *Saved) error {
 	_ = p.text(strconv.Itoa(t.Storage))
 	_ = p.text("cpu")
 	p.number(count)
-	p.op(opTuple, opPersID)
+	p.op(saveOpTuple, saveOpPersID)
 	p.number(0) // offset in the storage
 	p.tuple(size)
 	p.tuple(stride)
-	p.op(opNewFalse) // requires_grad
-	p.orderedDict()  // backward hooks
+	p.op(saveOpNewFalse) // requires_grad
+	p.orderedDict()      // backward hooks
 	if !typed {
 		p.global("torch", untypedDType[t.DType])
 	}
-	p.op(opTuple, opReduce)
+	p.op(saveOpTuple, saveOpReduce)
 	return nil
 }
 
@@ -207,9 +207,9 @@ func torchSize(t *Saved) ([]uint64, error) {
 	return size, nil
 }
 
-// contiguous gives the strides of a row-major tensor as torch computes them
+// saveStrides gives the strides of a row-major tensor as torch computes them
 // (dimensions of length 0 count as 1), and the number of elements.
-func contiguous(name string, size []uint64) (stride []uint64, count uint64, err error) {
+func saveStrides(name string, size []uint64) (stride []uint64, count uint64, err error) {
 	stride = make([]uint64, len(size))
 	count = 1
 	step := uint64(1)

@@ -15,26 +15,26 @@ const (
 	saveRoot      = "archive/"
 	saveAlignment = 64 // of a record's data in the file
 
-	sigLocal      = 0x04034b50
-	sigDescriptor = 0x08074b50
-	sigCentral    = 0x02014b50
-	sigEnd64      = 0x06064b50
-	sigLocator64  = 0x07064b50
-	sigEnd        = 0x06054b50
+	saveSigLocal      = 0x04034b50
+	saveSigDescriptor = 0x08074b50
+	saveSigCentral    = 0x02014b50
+	saveSigEnd64      = 0x06064b50
+	saveSigLocator64  = 0x07064b50
+	saveSigEnd        = 0x06054b50
 
-	flagDescriptor = 1 << 3 // checksum follows the data
-	flagUTF8       = 1 << 11
-	dosDate        = 1<<5 | 1 // 1980-01-01
-	version20      = 20
-	version45      = 45 // ZIP64
-	extraZip64     = 0x0001
-	extraPadding   = 'B'<<8 | 'F' // "FB", as torch pads
-	full32         = math.MaxUint32
-	full16         = math.MaxUint16
+	saveFlagDescriptor = 1 << 3 // checksum follows the data
+	saveFlagUTF8       = 1 << 11
+	dosDate            = 1<<5 | 1 // 1980-01-01
+	saveVersion20      = 20
+	saveVersion45      = 45 // ZIP64
+	saveExtraZip64     = 0x0001
+	saveExtraPadding   = 'B'<<8 | 'F' // "FB", as torch pads
+	saveMax32          = math.MaxUint32
+	saveMax16          = math.MaxUint16
 )
 
-// zipRecord is an entry of the archive.
-type zipRecord struct {
+// savedRecord is an entry of the archive.
+type savedRecord struct {
 	name    string
 	size    int64
 	offset  int64 // of the local header
@@ -42,20 +42,20 @@ type zipRecord struct {
 	storage int // -1 for records whose checksum is known
 }
 
-func (r *zipRecord) big() bool { return r.size >= full32 }
+func (r *savedRecord) big() bool { return r.size >= saveMax32 }
 
-func (r *zipRecord) flags() uint16 {
+func (r *savedRecord) flags() uint16 {
 	if r.storage >= 0 {
-		return flagUTF8 | flagDescriptor
+		return saveFlagUTF8 | saveFlagDescriptor
 	}
-	return flagUTF8
+	return saveFlagUTF8
 }
 
-func (r *zipRecord) version() uint16 {
-	if r.big() || r.offset >= full32 {
-		return version45
+func (r *savedRecord) version() uint16 {
+	if r.big() || r.offset >= saveMax32 {
+		return saveVersion45
 	}
-	return version20
+	return saveVersion20
 }
 
 // add appends a piece.
@@ -79,7 +79,7 @@ func (l *Layout) bytes(b []byte) error {
 
 // known appends a record whose content is at hand.
 func (l *Layout) known(name string, content []byte) error {
-	r := zipRecord{name: saveRoot + name, size: int64(len(content)), offset: l.size, crc: crc32.ChecksumIEEE(content), storage: -1}
+	r := savedRecord{name: saveRoot + name, size: int64(len(content)), offset: l.size, crc: crc32.ChecksumIEEE(content), storage: -1}
 	l.records = append(l.records, r)
 	if err := l.bytes(r.local()); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (l *Layout) known(name string, content []byte) error {
 // data appends the storages.
 func (l *Layout) data(sizes []int64) error {
 	for i, n := range sizes {
-		r := zipRecord{name: saveRoot + "data/" + strconv.Itoa(i), size: n, offset: l.size, storage: i}
+		r := savedRecord{name: saveRoot + "data/" + strconv.Itoa(i), size: n, offset: l.size, storage: i}
 		l.storages = append(l.storages, len(l.records))
 		l.records = append(l.records, r)
 		if err := l.bytes(r.local()); err != nil {
@@ -140,57 +140,57 @@ func (l *Layout) Directory(crcs []uint32) []byte {
 
 // local is the local header, padded so that the data is aligned. Records with
 // a descriptor have zeros where it will say more, as torch's own writer has.
-func (r *zipRecord) local() []byte {
+func (r *savedRecord) local() []byte {
 	var extra []byte
-	size, crc := uint32(min(r.size, full32)), r.crc
+	size, crc := uint32(min(r.size, saveMax32)), r.crc
 	if r.big() {
-		extra = le16(extra, extraZip64, 16)
-		extra = le64(extra, uint64(r.size), uint64(r.size))
+		extra = put16(extra, saveExtraZip64, 16)
+		extra = put64(extra, uint64(r.size), uint64(r.size))
 	} else if r.storage >= 0 {
 		size = 0
 	}
 	const fixed, head = 30, 4
 	start := r.offset + fixed + int64(len(r.name)) + int64(len(extra)) + head
 	pad := (saveAlignment - start%saveAlignment) % saveAlignment
-	extra = le16(extra, extraPadding, uint16(pad))
+	extra = put16(extra, saveExtraPadding, uint16(pad))
 	for range pad {
 		extra = append(extra, 'Z')
 	}
-	b := le32(nil, sigLocal)
-	b = le16(b, r.version(), r.flags(), 0, 0, dosDate)
-	b = le32(b, crc, size, size)
-	b = le16(b, uint16(len(r.name)), uint16(len(extra)))
+	b := put32(nil, saveSigLocal)
+	b = put16(b, r.version(), r.flags(), 0, 0, dosDate)
+	b = put32(b, crc, size, size)
+	b = put16(b, uint16(len(r.name)), uint16(len(extra)))
 	return append(append(b, r.name...), extra...)
 }
 
 // descriptor has sizes of 8 bytes where the local header has a ZIP64 field
 // (APPNOTE 4.3.9.2).
-func (r *zipRecord) descriptor(crc uint32) []byte {
-	b := le32(nil, sigDescriptor, crc)
+func (r *savedRecord) descriptor(crc uint32) []byte {
+	b := put32(nil, saveSigDescriptor, crc)
 	if r.big() {
-		return le64(b, uint64(r.size), uint64(r.size))
+		return put64(b, uint64(r.size), uint64(r.size))
 	}
-	return le32(b, uint32(r.size), uint32(r.size))
+	return put32(b, uint32(r.size), uint32(r.size))
 }
 
 // central is the record's entry in the directory.
-func (r *zipRecord) central(crc uint32) []byte {
+func (r *savedRecord) central(crc uint32) []byte {
 	var extra []byte
 	if r.big() {
-		extra = le64(extra, uint64(r.size), uint64(r.size))
+		extra = put64(extra, uint64(r.size), uint64(r.size))
 	}
-	if r.offset >= full32 {
-		extra = le64(extra, uint64(r.offset))
+	if r.offset >= saveMax32 {
+		extra = put64(extra, uint64(r.offset))
 	}
 	if len(extra) > 0 {
-		extra = append(le16(nil, extraZip64, uint16(len(extra))), extra...)
+		extra = append(put16(nil, saveExtraZip64, uint16(len(extra))), extra...)
 	}
-	size := uint32(min(r.size, full32))
-	b := le32(nil, sigCentral)
-	b = le16(b, r.version(), r.version(), r.flags(), 0, 0, dosDate)
-	b = le32(b, crc, size, size)
-	b = le16(b, uint16(len(r.name)), uint16(len(extra)), 0, 0, 0)
-	b = le32(b, 0, uint32(min(r.offset, full32)))
+	size := uint32(min(r.size, saveMax32))
+	b := put32(nil, saveSigCentral)
+	b = put16(b, r.version(), r.version(), r.flags(), 0, 0, dosDate)
+	b = put32(b, crc, size, size)
+	b = put16(b, uint16(len(r.name)), uint16(len(extra)), 0, 0, 0)
+	b = put32(b, 0, uint32(min(r.offset, saveMax32)))
 	return append(append(b, r.name...), extra...)
 }
 
@@ -200,36 +200,36 @@ func (l *Layout) end() []byte {
 	n := uint64(len(l.records))
 	size, start := uint64(l.dirSize), uint64(l.dirStart)
 	var b []byte
-	if n >= full16 || size >= full32 || start >= full32 {
-		b = le64(le32(b, sigEnd64), 44)
-		b = le16(b, version45, version45)
-		b = le32(b, 0, 0)
-		b = le64(b, n, n, size, start)
-		b = le32(b, sigLocator64, 0)
-		b = le64(b, start+size)
-		b = le32(b, 1)
+	if n >= saveMax16 || size >= saveMax32 || start >= saveMax32 {
+		b = put64(put32(b, saveSigEnd64), 44)
+		b = put16(b, saveVersion45, saveVersion45)
+		b = put32(b, 0, 0)
+		b = put64(b, n, n, size, start)
+		b = put32(b, saveSigLocator64, 0)
+		b = put64(b, start+size)
+		b = put32(b, 1)
 	}
-	b = le32(b, sigEnd)
-	b = le16(b, 0, 0, uint16(min(n, full16)), uint16(min(n, full16)))
-	b = le32(b, uint32(min(size, full32)), uint32(min(start, full32)))
-	return le16(b, 0)
+	b = put32(b, saveSigEnd)
+	b = put16(b, 0, 0, uint16(min(n, saveMax16)), uint16(min(n, saveMax16)))
+	b = put32(b, uint32(min(size, saveMax32)), uint32(min(start, saveMax32)))
+	return put16(b, 0)
 }
 
-func le16(b []byte, v ...uint16) []byte {
+func put16(b []byte, v ...uint16) []byte {
 	for _, x := range v {
 		b = binary.LittleEndian.AppendUint16(b, x)
 	}
 	return b
 }
 
-func le32(b []byte, v ...uint32) []byte {
+func put32(b []byte, v ...uint32) []byte {
 	for _, x := range v {
 		b = binary.LittleEndian.AppendUint32(b, x)
 	}
 	return b
 }
 
-func le64(b []byte, v ...uint64) []byte {
+func put64(b []byte, v ...uint64) []byte {
 	for _, x := range v {
 		b = binary.LittleEndian.AppendUint64(b, x)
 	}
