@@ -77,6 +77,9 @@ type FileEntry struct {
 	ContentDigest string           `json:"contentDigest,omitempty"`
 	Safetensors   *SafetensorsInfo `json:"safetensors,omitempty"`
 	Findings      []FindingEntry   `json:"findings,omitempty"`
+	// Blocked says that the policy refuses the file: the artifact had it when
+	// it was evaluated. It makes the result FAILED.
+	Blocked bool `json:"blocked,omitempty"`
 }
 
 // FormatInfo is what a file is and what its name says.
@@ -97,10 +100,11 @@ type SafetensorsInfo struct {
 	Index           string         `json:"index,omitempty"` // path of the index that names this shard
 }
 
-// FindingEntry is a finding that the policy accepted.
+// FindingEntry is a finding that the policy accepted, or in a FAILED statement
+// one that it did not.
 type FindingEntry struct {
 	Rule     string `json:"rule"`
-	Severity string `json:"severity"`
+	Severity string `json:"severity"` // info, low, medium, high, critical
 	Where    string `json:"where,omitempty"`
 }
 
@@ -162,7 +166,7 @@ type Exception struct {
 	Path       string `json:"path"`
 	Reason     string `json:"reason"`
 	ApprovedBy string `json:"approvedBy"`
-	Expires    string `json:"expires"`
+	Expires    string `json:"expires"` // RFC 3339 or YYYY-MM-DD (its last second, UTC); "" never
 }
 
 // BlobRef points at a blob.

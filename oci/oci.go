@@ -83,11 +83,6 @@ type Content struct {
 	Tap func() io.Writer
 }
 
-// Open parses a reference and opens its store. ref is REGISTRY/REPO[:TAG] or
-// REGISTRY/REPO@DIGEST as docker writes it, or oci:DIR[:TAG]. tagOrDigest is
-// "latest" where the reference names none.
-func Open(ref string, opt Options) (s Store, tagOrDigest string, err error) { panic("unbuilt") }
-
 // Layer is one file of an artifact.
 type Layer struct {
 	Path    string

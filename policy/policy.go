@@ -2,78 +2,88 @@
 // reasons out. It knows nothing of registries, signatures or commands.
 package policy
 
-// Action is what is to happen to a file.
-type Action string
-
-// The actions.
-const (
-	Keep    Action = "keep"
-	Convert Action = "convert"
-	Refuse  Action = "refuse"
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 )
 
-// Class says why a file is refused; it decides the exit code.
-type Class string
+//go:embed builtin/*.json
+var builtin embed.FS
 
-// The classes of refusal.
-const (
-	Violation     Class = "violation"     // the policy says no
-	Inconvertible Class = "inconvertible" // cannot be converted without loss
-	Unjudged      Class = "unjudged"      // could not be read or judged
-)
+// DefaultName is the policy that applies when none is asked for.
+const DefaultName = "safetensors-only"
 
-// FileFacts is what is known about one file before it is pushed.
-type FileFacts struct {
-	Path     string
-	Format   string
-	Declared string
-	Role     string
-	Size     int64
-	Training bool   // optimizer, scheduler, rng state, training_args
-	Verdict  string // of the scan
-	Findings []FindingFact
-	// Conversion is set for pickle-based files: what planning it gave.
-	Conversion *ConversionFact
-}
-
-// FindingFact is a scan finding.
-type FindingFact struct {
-	Rule, Severity, Message, Verdict string
-	Fix                              string
-}
-
-// ConversionFact is what planning a conversion gave.
-type ConversionFact struct {
-	Output      string // path of the safetensors file; "" when it failed
-	Tensors     int
-	Losses      []string // content that would be lost: "epoch (int)"
-	CodeLost    bool     // known inert objects or code beside the weights
-	WeightsOnly bool     // the user accepted that
-	Error       string   // why it cannot be converted
-	Next        string   // what to do then
-	Forbidden   bool     // the error is a global outside the allow-list
-}
-
-// FileDecision is what happens to one file, and why.
-type FileDecision struct {
-	Path   string `json:"path"`
-	Action Action `json:"action"`
-	Output string `json:"output,omitempty"` // where it goes, when converted
-	Class  Class  `json:"class,omitempty"`
-	Rule   string `json:"rule"`
-	Reason string `json:"reason"`
-	Hint   string `json:"hint,omitempty"`
-}
-
-// Decision is about a whole model.
-type Decision struct {
-	Policy  string         `json:"policy"`
-	Allowed bool           `json:"allowed"`
-	Files   []FileDecision `json:"files"`
-}
-
-// Policy decides.
+// Policy is a set of rules. The same policy decides what a push does with each
+// file and whether an artifact may be pulled or deployed.
 type Policy struct {
-	Name string
-	// unexported: rules
+	doc    document
+	digest string
+}
+
+// document is the form a policy is written in.
+type document struct {
+	SchemaVersion  int      `json:"schemaVersion"`
+	Name           string   `json:"name"`
+	Description    string   `json:"description"`
+	WeightFormats  []string `json:"weightFormats"`  // kept as they are
+	ConvertFormats []string `json:"convertFormats"` // become safetensors on push
+	MinLevel       int      `json:"minLevel"`       // compliance level that a gate asks for
+}
+
+// Builtin gives a policy that the tool brings along.
+func Builtin(name string) (*Policy, error) {
+	b, err := builtin.ReadFile("builtin/" + name + ".json")
+	if err != nil || strings.ContainsAny(name, "/\\") {
+		return nil, &UnknownError{Name: name, Known: Names()}
+	}
+	p := &Policy{}
+	if err := json.Unmarshal(b, &p.doc); err != nil {
+		return nil, fmt.Errorf("built-in policy %s: %w", name, err)
+	}
+	sum := sha256.Sum256(b)
+	p.digest = hex.EncodeToString(sum[:])
+	return p, nil
+}
+
+// Names lists the built-in policies.
+func Names() []string {
+	entries, _ := builtin.ReadDir("builtin") // an embedded folder can always be read
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".json"))
+	}
+	return names
+}
+
+// UnknownError says that there is no policy of that name.
+type UnknownError struct {
+	Name  string
+	Known []string
+}
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("no policy %q (built in: %s)", e.Name, strings.Join(e.Known, ", "))
+}
+
+// Name is the policy's name.
+func (p *Policy) Name() string { return p.doc.Name }
+
+// Digest is the SHA-256, in hex, of the policy document's bytes.
+func (p *Policy) Digest() string { return p.digest }
+
+// Description says in a sentence what the policy is for.
+func (p *Policy) Description() string { return p.doc.Description }
+
+func (p *Policy) allowsWeights(format string) bool {
+	return slices.Contains(p.doc.WeightFormats, format)
+}
+
+// Converts says whether files of this format become safetensors on push.
+func (p *Policy) Converts(format string) bool {
+	return slices.Contains(p.doc.ConvertFormats, format)
 }

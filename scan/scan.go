@@ -84,29 +84,8 @@ type Detector interface {
 	// Wants says, from the inventory alone, whether the file is this
 	// detector's.
 	Wants(f model.File) bool
-	// Scan judges the file. It adds findings; the verdict is the worst of
-	// them, or the one given here when there is none.
+	// Scan judges the file. It gives findings and a verdict; the file's is
+	// the worst of the two, so that a finding of little weight never makes
+	// a pickle look like data.
 	Scan(ctx context.Context, f model.File, b model.Blob) (Verdict, []Finding, error)
 }
-
-// Default is the list of detectors, the first that wants a file judges it.
-func Default() []Detector { panic("unbuilt") }
-
-// Run judges every file of a model, several at a time, in a deterministic
-// order of results. Name against content is checked here, for all formats.
-func Run(ctx context.Context, m *model.Model, detectors []Detector) (*Report, error) {
-	panic("unbuilt")
-}
-
-// Rule describes a finding's kind: one table for documentation and outputs.
-type Rule struct {
-	ID       string // WS-...
-	Title    string
-	Severity string
-	Verdict  Verdict
-	Means    string
-	Fix      string
-}
-
-// Rules is the table, sorted by ID.
-func Rules() []Rule { panic("unbuilt") }

@@ -8,13 +8,11 @@
 // is refused or a finding says so.
 package pickle
 
-import (
-	"io"
-	"math/big"
-)
+import "math/big"
 
-// Value is what a stream builds. The set of types is closed: those of this
-// package. Containers are shared by pointer exactly as the stream shares them,
+// Value is what a stream builds. The set of types is closed: None, Bool, Int,
+// Float, BigInt and String as they are, and pointers to Bytes, List, Tuple,
+// Set, Dict, Global, Call, Persistent, Extension and Buffer. Containers are shared by pointer exactly as the stream shares them,
 // so a graph may be a DAG with exponentially many paths, and may hold cycles:
 // walk it by identity, without recursion.
 type Value interface{ value() }
@@ -55,24 +53,24 @@ type (
 	}
 	// Dict keeps items in the order of insertion, each SETITEM as it came:
 	// a key set twice is there twice (the last one wins in Python).
-	Dict struct{ Items []Item }
+	Dict struct {
+		Items []Item
+		keys  *keySet
+	}
 	Item struct{ Key, Value Value }
 )
 
 // Global is a name that the stream asks the loader to import (GLOBAL,
 // STACK_GLOBAL, INST). Module and Name are verbatim; Py2 says that the
 // protocol is below 3, where an unpickler maps Python 2 names first:
-// see Mapped.
+// see Mapped. A name that the stream computes, so that only a run would tell it,
+// is ComputedName.
 type Global struct {
 	Module, Name string
 	Offset       int64 // of the opcode
 	Opcode       byte
 	Py2          bool
 }
-
-// Mapped gives the module and name that a Python 3 unpickler would import:
-// after the Python 2 renaming (Lib/_compat_pickle.py) where it applies.
-func (g *Global) Mapped() (module, name string) { panic("unbuilt") }
 
 // Call is the result of REDUCE, NEWOBJ, NEWOBJ_EX, INST or OBJ: an object that
 // a real unpickler would have made by calling Callee. What the stream did to
@@ -86,6 +84,7 @@ type Call struct {
 	States  []State // BUILD, in order
 	Items   []Item  // SETITEM(S)
 	Appends []Value // APPEND(S), ADDITEMS
+	keys    *keySet
 }
 
 // State is one BUILD.
@@ -121,12 +120,13 @@ type Limits struct {
 	Memo   int   // memo entries; default 20 million
 	String int64 // one text or line operand; default 16 MiB
 	Inline int64 // Bytes up to this length are copied into Data; default 4 KiB
+	Memory int64 // bytes that all values may take, estimated; default 512 MiB
 }
 
 // Finding is something about a stream that no ordinary writer produces. The
 // machine goes on after it.
 type Finding struct {
-	Rule   string // duplicate-key, extension, surrogate, build-on-global, memo-sparse, put-overwrites, text-number, frame-mismatch, ...
+	Rule   string // one of the Rule constants
 	Offset int64
 	Opcode byte
 	Detail string
@@ -154,20 +154,19 @@ type Build struct {
 	State  State
 }
 
-// Error says why a stream cannot be run, and where. It unwraps to one of the
-// sentinel errors below.
-type Error struct {
-	Offset int64
-	Opcode byte
-	Reason error
-	Detail string
-}
-
-func (e *Error) Error() string { panic("unbuilt") }
-func (e *Error) Unwrap() error { return e.Reason }
-
-// Load runs the pickle that begins at offset start of r; the stream may not
-// read at or past end. A broken stream gives what was seen up to the error
-// together with an *Error: what comes before an error has already happened in
-// a real unpickler.
-func Load(r io.ReaderAt, start, end int64, lim Limits) (*Stream, error) { panic("unbuilt") }
+func (None) value()        {}
+func (Bool) value()        {}
+func (Int) value()         {}
+func (Float) value()       {}
+func (BigInt) value()      {}
+func (String) value()      {}
+func (*Bytes) value()      {}
+func (*List) value()       {}
+func (*Tuple) value()      {}
+func (*Set) value()        {}
+func (*Dict) value()       {}
+func (*Global) value()     {}
+func (*Call) value()       {}
+func (*Persistent) value() {}
+func (*Extension) value()  {}
+func (*Buffer) value()     {}

@@ -1,0 +1,242 @@
+package attest
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weightseal/weightseal/oci"
+)
+
+// How often a lost update of the legacy tag is repaired, and the pause before,
+// which grows and is jittered.
+const (
+	legacyTries = 6
+	legacyPause = 20 * time.Millisecond
+)
+
+// Stored is where an attestation went.
+type Stored struct {
+	Bundle ocispec.Descriptor // the referrer
+	Legacy ocispec.Descriptor // the manifest behind the .att tag
+}
+
+// ErrLostUpdate: other writers kept replacing the legacy tag, and what was
+// written there is gone.
+var ErrLostUpdate = errors.New("another writer keeps replacing the attestation tag")
+
+// Attach signs nothing: it stores a signed envelope beside its subject, in
+// both forms, and reads it back. signer is the one that signed: the envelope
+// is checked with its public key first. An envelope that is already there is
+// not stored twice, and what others have stored is kept as it is. Concurrent
+// writers of the legacy tag are merged as far as a registry allows: it has no
+// conditional write, so a lost update is noticed and repaired (ErrLostUpdate
+// when that does not succeed).
+func Attach(ctx context.Context, s oci.Store, subject ocispec.Descriptor, envelope []byte, signer Signer) (*Stored, error) {
+	a, err := newAttachment(s, subject, envelope, signer)
+	if err != nil {
+		return nil, fmt.Errorf("attestation not stored: %w", err)
+	}
+	out := &Stored{}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { out.Bundle, err = a.writeBundle(gctx); return err })
+	g.Go(func() (err error) { _, err = a.writeLegacy(gctx); return err })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	// The bundle has taken a moment: a writer that started from the same
+	// state of the legacy tag as we did has probably finished by now.
+	g, gctx = errgroup.WithContext(ctx)
+	g.Go(func() error { return a.checkBundle(gctx, out.Bundle) })
+	g.Go(func() (err error) { out.Legacy, err = a.settleLegacy(gctx); return err })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// attachment is an envelope about to be stored, in both forms.
+type attachment struct {
+	store    oci.Store
+	subject  ocispec.Descriptor
+	envelope []byte
+	bundle   []byte
+	tag      string
+}
+
+func newAttachment(s oci.Store, subject ocispec.Descriptor, raw []byte, signer Signer) (*attachment, error) {
+	e, err := decodeEnvelope(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(e.signatures) != 1 {
+		return nil, fmt.Errorf("envelope has %d signatures: a bundle holds one", len(e.signatures))
+	}
+	der, err := signer.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := loadTrusted([]PublicKey{{Name: "signer", DER: der}})
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := e.signedBy(keys); !ok {
+		return nil, errors.New("envelope is not signed by the signer's key")
+	}
+	st, err := decodeStatement(e.payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.checkSubject(subject.Digest.String()); err != nil {
+		return nil, err
+	}
+	if err := st.checkTypes(); err != nil {
+		return nil, err
+	}
+	pub, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, err
+	}
+	b, err := encodeBundle(raw, e, pub)
+	if err != nil {
+		return nil, err
+	}
+	return &attachment{store: s, subject: subject, envelope: raw, bundle: b, tag: legacyTag(subject.Digest)}, nil
+}
+
+// pushBytes stores a small blob.
+func (a *attachment) pushBytes(ctx context.Context, mediaType string, b []byte) (ocispec.Descriptor, error) {
+	d, err := a.store.PushBlob(ctx, oci.Content{
+		MediaType: mediaType, Reader: bytes.NewReader(b), Size: int64(len(b)),
+		Digest: digest.FromBytes(b).String(),
+	})
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return ocispec.Descriptor{MediaType: mediaType, Digest: d.Digest, Size: d.Size}, nil
+}
+
+// writeBundle stores the bundle as referrer. cosign also notes the time in the
+// manifest; without it the same envelope has the same digest and is stored
+// once.
+func (a *attachment) writeBundle(ctx context.Context) (ocispec.Descriptor, error) {
+	var layer, config ocispec.Descriptor
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { layer, err = a.pushBytes(gctx, bundleMediaType, a.bundle); return err })
+	g.Go(func() (err error) { config, err = a.pushBytes(gctx, emptyMediaType, []byte("{}")); return err })
+	if err := g.Wait(); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	config.ArtifactType = bundleMediaType
+	subject := bare(a.subject)
+	annotations := map[string]string{bundleContentKey: dsseEnvelopeContents, bundlePredicateKey: PredicateType}
+	manifest, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		ArtifactType: bundleMediaType, Config: config, Layers: []ocispec.Descriptor{layer},
+		Subject: &subject, Annotations: annotations,
+	})
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return a.store.AddReferrer(ctx, a.subject, manifest, bundleMediaType, annotations)
+}
+
+// checkBundle reads the list of referrers back.
+func (a *attachment) checkBundle(ctx context.Context, bundle ocispec.Descriptor) error {
+	refs, err := a.store.Referrers(ctx, a.subject.Digest.String())
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(refs, func(d ocispec.Descriptor) bool { return d.Digest == bundle.Digest }) {
+		return fmt.Errorf("attestation %s is stored, but %s does not list it as referrer",
+			bundle.Digest, a.store.Reference(a.subject.Digest.String()))
+	}
+	return nil
+}
+
+// settleLegacy reads the legacy tag back and writes it again for as long as
+// others replace it with a state that lacks our layer.
+func (a *attachment) settleLegacy(ctx context.Context) (ocispec.Descriptor, error) {
+	for try := range legacyTries {
+		m, d, err := a.readLegacy(ctx)
+		if err != nil && !errors.Is(err, oci.ErrNotFound) {
+			return ocispec.Descriptor{}, err
+		}
+		if err == nil && m.has(a.layer()) {
+			return d, nil
+		}
+		pause := legacyPause << try
+		select {
+		case <-ctx.Done():
+			return ocispec.Descriptor{}, context.Cause(ctx)
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		if _, err := a.writeLegacy(ctx); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("%s: %w", a.tag, ErrLostUpdate)
+}
+
+// writeLegacy appends our layer to what the tag holds, unless it is there.
+func (a *attachment) writeLegacy(ctx context.Context) (ocispec.Descriptor, error) {
+	if _, err := a.pushBytes(ctx, envelopeMediaType, a.envelope); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	// Read as late as possible: what others write from here on is lost.
+	m, d, err := a.readLegacy(ctx)
+	switch {
+	case errors.Is(err, oci.ErrNotFound):
+		m = newLegacyManifest()
+	case err != nil:
+		return ocispec.Descriptor{}, err
+	case m.has(a.layer()):
+		return d, nil
+	}
+	config, err := m.add(a.layer())
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("%s: %w", a.tag, err)
+	}
+	if _, err := a.pushBytes(ctx, m.configType, config); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	raw, err := m.encode()
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return a.store.PushManifest(ctx, m.mediaType, raw, a.tag)
+}
+
+func (a *attachment) readLegacy(ctx context.Context) (*legacyManifest, ocispec.Descriptor, error) {
+	d, err := a.store.Resolve(ctx, a.tag)
+	if err != nil {
+		return nil, d, err
+	}
+	raw, err := a.store.Manifest(ctx, bare(d))
+	if err != nil {
+		return nil, d, err
+	}
+	m, err := parseLegacyManifest(raw, d.MediaType)
+	if err != nil {
+		return nil, d, fmt.Errorf("%s holds no attestations and is left alone: %w", a.tag, err)
+	}
+	return m, d, nil
+}
+
+func (a *attachment) layer() ocispec.Descriptor {
+	return ocispec.Descriptor{
+		MediaType: envelopeMediaType, Digest: digest.FromBytes(a.envelope), Size: int64(len(a.envelope)),
+		Annotations: map[string]string{legacySignatureKey: "", legacyPredicateKey: PredicateType},
+	}
+}

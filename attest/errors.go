@@ -1,0 +1,74 @@
+package attest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// What a caller may want to tell apart with errors.Is.
+var (
+	// ErrPassword: the private key cannot be decrypted with this password.
+	ErrPassword = errors.New("wrong password for the private key")
+	// ErrNoAttestation: the artifact has no statement of our predicate type
+	// at all, verifiable or not.
+	ErrNoAttestation = errors.New("no safetensors compliance attestation")
+	// ErrFailed: a trusted signer's newest statement about the artifact says
+	// FAILED. It comes inside a *VerifyError.
+	ErrFailed = errors.New("a trusted statement says FAILED")
+)
+
+// VerifyError says that attestations were found and that none of them is good.
+type VerifyError struct {
+	Subject string // digest
+	Tried   []Attempt
+}
+
+// Attempt is one attestation that was looked at and did not count.
+type Attempt struct {
+	Where  string `json:"where"`  // such as "bundle sha256:..."
+	Reason string `json:"reason"` // one line
+	Err    error  `json:"-"`
+}
+
+// maxTold is how many attempts an error's text names: all are in Tried.
+const maxTold = 5
+
+func (e *VerifyError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "no attestation of %s can be trusted (%d looked at)", e.Subject, len(e.Tried))
+	for i, a := range e.Tried {
+		if i == maxTold {
+			fmt.Fprintf(&b, "; and %d more", len(e.Tried)-maxTold)
+			break
+		}
+		sep := "; "
+		if i == 0 {
+			sep = ": "
+		}
+		b.WriteString(sep + a.Where + ": " + a.Reason)
+	}
+	return b.String()
+}
+
+// Unwrap gives the causes.
+func (e *VerifyError) Unwrap() []error {
+	errs := make([]error, 0, len(e.Tried))
+	for _, a := range e.Tried {
+		if a.Err != nil {
+			errs = append(errs, a.Err)
+		}
+	}
+	return errs
+}
+
+// KeyError says what is wrong with a key file.
+type KeyError struct {
+	File string
+	Err  error
+}
+
+func (e *KeyError) Error() string { return "key " + e.File + ": " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *KeyError) Unwrap() error { return e.Err }

@@ -1,0 +1,76 @@
+// Package cli is the command line: the cobra tree, one file per command, and
+// everything that a terminal or a script sees. It is one client of the
+// module's packages.
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// streams is what a command gets from the outside world.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+	env      map[string]string
+	errTTY   bool // stderr is a terminal
+	inTTY    bool // stdin is a terminal
+}
+
+// Main runs the command line args (args[0] is the program) and gives the exit
+// code. environ has the form of os.Environ.
+func Main(args, environ []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	s := &streams{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		env:    variables(environ),
+		errTTY: term.IsTerminal(int(os.Stderr.Fd())),
+		inTTY:  term.IsTerminal(int(os.Stdin.Fd())),
+	}
+	return run(ctx, args, s)
+}
+
+// run executes one command line and reports its error, if it ends in one.
+func run(ctx context.Context, args []string, s *streams) int {
+	h := detectHost(args, s.getenv)
+	if h.metadata {
+		return report(s, printMetadata(s))
+	}
+	root := newRoot(s, h)
+	root.SetArgs(h.args)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = fail(exitInterrupted, errors.New("interrupted"))
+	}
+	return report(s, err)
+}
+
+// variables reads the form of os.Environ; the last of several values counts.
+func variables(environ []string) map[string]string {
+	vars := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			vars[k] = v
+		}
+	}
+	return vars
+}
+
+func (s *streams) getenv(key string) string { return s.env[key] }
+
+func (s *streams) has(key string) bool {
+	_, ok := s.env[key]
+	return ok
+}

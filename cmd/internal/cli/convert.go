@@ -1,0 +1,271 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/oci"
+)
+
+type convertOptions struct {
+	progress    progressFlags
+	to          string
+	selectPath  string
+	keepAliases bool
+	output      string
+}
+
+func newConvert(s *streams) *cobra.Command {
+	var o convertOptions
+	cmd := &cobra.Command{
+		Use:   "convert IN [OUT]",
+		Short: "Convert a checkpoint to safetensors, or back",
+		Long: `Convert a checkpoint file, or a whole model directory, to safetensors: without Python,
+without executing a pickle, bit for bit. Sharded sets keep their shards and get their
+index rewritten; files that are no weights are copied. What is no tensor is listed as
+left behind. With --to torch safetensors becomes a file that torch.load(weights_only=True)
+reads.
+
+OUT for a directory must be new or empty.`,
+		Example: `  weightseal convert pytorch_model.bin model.safetensors
+  weightseal convert checkpoint.ckpt model.safetensors --select state_dict
+  weightseal convert ./my-model ./my-model-safetensors
+  weightseal convert model.safetensors pytorch_model.bin --to torch`,
+		Args: rangeArgs(1, "IN", "OUT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := ""
+			if len(args) == 2 {
+				out = args[1]
+			}
+			return runConvert(cmd.Context(), s, args[0], out, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.to, "to", "safetensors", "safetensors or torch")
+	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
+	f.BoolVar(&o.keepAliases, "keep-aliases", false, "write every name of tied tensors")
+	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.progress.add(f)
+	return cmd
+}
+
+func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptions) error {
+	if err := errors.Join(oneOf("output", o.output, "text", "json"), oneOf("to", o.to, "safetensors", "torch")); err != nil {
+		return err
+	}
+	m, err := openModel(ctx, in, oci.Options{})
+	if err != nil {
+		return err
+	}
+	opt := convert.Options{To: model.Safetensors, Select: o.selectPath, WeightsOnly: true, KeepAliases: o.keepAliases}
+	if o.to == "torch" {
+		opt.To = model.TorchZip
+	}
+	bar := o.progress.start(s)
+	defer bar.close()
+	if info, err := os.Stat(in); err == nil && info.IsDir() {
+		return convertDir(ctx, s, m, out, opt, o.output, bar)
+	}
+	return convertFile(ctx, s, m, in, out, opt, o.output, bar)
+}
+
+func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string, opt convert.Options, output string, bar *progress) error {
+	if len(m.Files) != 1 {
+		return usage("", "%s holds %d files: convert one file, or a directory", in, len(m.Files))
+	}
+	f := m.Files[0]
+	if out == "" {
+		out = filepath.Join(filepath.Dir(in), convert.OutputPath(filepath.Base(in), opt.To))
+	}
+	if info, err := os.Stat(out); err == nil && info.IsDir() {
+		out = filepath.Join(out, convert.OutputPath(f.Path, opt.To))
+	}
+	blob, err := m.Open(ctx, f.Path)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	plan, err := convert.File(ctx, convert.Input{Path: f.Path, Format: f.Format, Blob: blob}, opt)
+	if err != nil {
+		return fmt.Errorf("%s: %w", in, err)
+	}
+	bar.say("convert", f.Path)
+	if err := plan.WriteFile(ctx, out); err != nil {
+		return fmt.Errorf("%s: %w", in, err)
+	}
+	bar.close()
+	return printConverted(s, output, []convertedFile{describePlan(plan, in, out)})
+}
+
+// convertDir converts a model directory into a staging directory beside OUT,
+// which gets its name when everything is there.
+func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt convert.Options, output string, bar *progress) error {
+	if out == "" {
+		return usage("weightseal convert DIR OUTDIR", "a directory is converted into another one: OUT is missing")
+	}
+	if err := checkTarget(out, false); err != nil {
+		return err
+	}
+	set, err := convert.Model(ctx, m, opt, func(f model.File) bool { return !wantsConversion(f, opt.To) })
+	if err != nil {
+		return err
+	}
+	for _, p := range set.Plans {
+		defer p.Close()
+	}
+	staging, err := stagingDir(out)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(staging)
+	done, err := writeSet(ctx, m, set, staging, bar)
+	if err != nil {
+		return err
+	}
+	if err := publishDir(staging, out, false); err != nil {
+		return err
+	}
+	bar.close()
+	return printConverted(s, output, done)
+}
+
+// wantsConversion says which files of a directory are converted: every
+// pickle-based one, or, on the way back, every safetensors file.
+func wantsConversion(f model.File, to model.Format) bool {
+	if to != model.Safetensors {
+		return f.Format == model.Safetensors
+	}
+	switch f.Format {
+	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle:
+		return true
+	}
+	return false
+}
+
+func writeSet(ctx context.Context, m *model.Model, set *convert.Set, dir string, bar *progress) ([]convertedFile, error) {
+	var done []convertedFile
+	for _, p := range set.Plans {
+		bar.say("convert", p.Source.Path)
+		target, err := makeParent(dir, p.Path)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.WriteFile(ctx, target); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Source.Path, err)
+		}
+		done = append(done, describePlan(p, p.Source.Path, p.Path))
+	}
+	for _, f := range set.Made {
+		target, err := makeParent(dir, f.Path)
+		if err != nil {
+			return nil, err
+		}
+		if err := writeNew(target, f.Content, 0o644); err != nil {
+			return nil, err
+		}
+		done = append(done, convertedFile{Input: f.From, Output: f.Path, Size: int64(len(f.Content))})
+	}
+	for _, f := range set.Kept {
+		bar.say("copy", f.Path)
+		target, err := makeParent(dir, f.Path)
+		if err != nil {
+			return nil, err
+		}
+		if err := copyFile(ctx, m, f, target); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Path, err)
+		}
+		done = append(done, convertedFile{Input: f.Path, Output: f.Path, Size: f.Size})
+	}
+	return done, nil
+}
+
+func makeParent(dir, path string) (string, error) {
+	target := filepath.Join(dir, filepath.FromSlash(path))
+	return target, os.MkdirAll(filepath.Dir(target), 0o755)
+}
+
+func copyFile(ctx context.Context, m *model.Model, f model.File, target string) error {
+	blob, err := m.Open(ctx, f.Path)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	out, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, &contextReader{ctx: ctx, r: io.NewSectionReader(blob, 0, blob.Size())})
+	return errors.Join(err, blob.Unchanged(), out.Close())
+}
+
+// convertedFile is what convert prints about a file as JSON.
+type convertedFile struct {
+	Input   string         `json:"input"`
+	Output  string         `json:"output"`
+	Size    int64          `json:"size"`
+	Format  string         `json:"format,omitempty"` // of the output, when it was converted
+	From    string         `json:"from,omitempty"`   // format of the input
+	Tensors int            `json:"tensors,omitempty"`
+	Subtree string         `json:"subtree,omitempty"`
+	Aliases []aliasOutput  `json:"aliases,omitempty"`
+	Dropped []droppedEntry `json:"dropped,omitempty"`
+	Notes   []string       `json:"notes,omitempty"`
+}
+
+type aliasOutput struct {
+	Removed string `json:"removed"`
+	Kept    string `json:"kept"`
+}
+
+type droppedEntry struct {
+	Path   string `json:"path"`
+	Kind   string `json:"kind"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func describePlan(p *convert.Plan, in, out string) convertedFile {
+	f := convertedFile{Input: in, Output: out, Size: p.Size(), Format: string(p.Format), From: string(p.Source.Format), Tensors: len(p.Header.Tensors), Subtree: p.Subtree}
+	for _, a := range p.Aliases {
+		f.Aliases = append(f.Aliases, aliasOutput{a.Removed, a.Kept})
+	}
+	for _, d := range p.Dropped {
+		f.Dropped = append(f.Dropped, droppedEntry{d.Path, d.Kind, d.Reason})
+	}
+	for _, n := range p.Notes {
+		f.Notes = append(f.Notes, n.Detail)
+	}
+	return f
+}
+
+func printConverted(s *streams, output string, files []convertedFile) error {
+	if output == "json" {
+		return printJSON(s.out, struct {
+			SchemaVersion int             `json:"schemaVersion"`
+			Files         []convertedFile `json:"files"`
+		}{1, files})
+	}
+	for _, f := range files {
+		if f.Format == "" {
+			continue
+		}
+		fmt.Fprintf(s.out, "%s -> %s  %d tensors, %s\n", printable(f.Input), printable(f.Output), f.Tensors, bytesText(f.Size))
+		for _, a := range f.Aliases {
+			fmt.Fprintf(s.out, "  tied: %s is %s\n", printable(a.Removed), printable(a.Kept))
+		}
+		for _, d := range f.Dropped {
+			fmt.Fprintf(s.out, "  left behind: %s (%s)\n", printable(d.Path), printable(d.Kind))
+		}
+		for _, n := range f.Notes {
+			fmt.Fprintf(s.out, "  note: %s\n", printable(n))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/weightseal/weightseal/attest"
+	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/format/safetensors"
+	"github.com/weightseal/weightseal/format/torch"
+	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/policy"
+)
+
+// The exit codes: an interface that scripts rely on (docs/exit-codes.md).
+const (
+	exitOK          = 0
+	exitError       = 1   // unexpected error
+	exitUsage       = 2   // the command line is wrong
+	exitPolicy      = 3   // policy violated, or findings at or above --fail-on
+	exitAttestation = 4   // attestation missing, invalid or not trusted
+	exitLossy       = 5   // cannot convert without loss
+	exitNetwork     = 6   // network or registry
+	exitInterrupted = 130 // SIGINT or SIGTERM
+)
+
+// failure is an error with its exit code and what to do about it.
+type failure struct {
+	code  int
+	err   error
+	hints []string
+	told  bool // the cause has been printed already, as part of the result
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func fail(code int, err error, hints ...string) error {
+	return &failure{code: code, err: err, hints: hints}
+}
+
+func usage(hint, format string, args ...any) error {
+	f := &failure{code: exitUsage, err: fmt.Errorf(format, args...)}
+	if hint != "" {
+		f.hints = []string{hint}
+	}
+	return f
+}
+
+// report prints an error and gives the exit code.
+func report(s *streams, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	f := classify(err)
+	if !f.told {
+		fmt.Fprintf(s.err, "error: %s\n", printable(f.err.Error()))
+	}
+	for _, h := range f.hints {
+		fmt.Fprintf(s.err, "hint: %s\n", printable(h))
+	}
+	return f.code
+}
+
+// classify finds the exit code and the hints for an error of any package.
+func classify(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	if code, hints, ok := classifyTrust(err); ok {
+		return &failure{code: code, err: err, hints: hints}
+	}
+	if code, hints, ok := classifyConversion(err); ok {
+		return &failure{code: code, err: err, hints: hints}
+	}
+	code, hints := classifyWorld(err)
+	return &failure{code: code, err: err, hints: hints}
+}
+
+func classifyTrust(err error) (int, []string, bool) {
+	var verify *attest.VerifyError
+	switch {
+	case errors.Is(err, attest.ErrNoAttestation):
+		return exitAttestation, []string{"push it with a key, and the attestation is made: weightseal push SOURCE REF --key cosign.key"}, true
+	case errors.As(err, &verify):
+		return exitAttestation, nil, true
+	case errors.Is(err, attest.ErrPassword):
+		return exitError, []string{"the password of the key is taken from COSIGN_PASSWORD, or asked for on a terminal"}, true
+	}
+	return 0, nil, false
+}
+
+func classifyConversion(err error) (int, []string, bool) {
+	var (
+		forbidden   *torch.ForbiddenError
+		ambiguous   *torch.AmbiguousError
+		unsupported *torch.UnsupportedError
+		clash       *convert.ClashError
+		index       *convert.IndexError
+		proof       *convert.ProofError
+		broken      *safetensors.Error
+	)
+	switch {
+	case errors.As(err, &forbidden) && !forbidden.Inert:
+		return exitPolicy, []string{"nothing of it was executed; do not load it with torch.load(weights_only=False)"}, true
+	case errors.As(err, &forbidden):
+		return exitLossy, []string{"take the tensors alone: --weights-only"}, true
+	case errors.As(err, &ambiguous):
+		hints := make([]string, 0, len(ambiguous.Candidates))
+		for _, c := range ambiguous.Candidates {
+			hints = append(hints, "--select "+c)
+		}
+		return exitLossy, hints, true
+	case errors.As(err, &unsupported):
+		return exitLossy, nonEmpty(unsupported.Next), true
+	case errors.As(err, &clash):
+		return exitLossy, []string{"choose one of them: --exclude " + clash.Paths[0], "see whether they hold the same weights: weightseal diff"}, true
+	case errors.As(err, &index), errors.As(err, &proof), errors.As(err, &broken),
+		errors.Is(err, convert.ErrNoConverter), convert.IsBroken(err):
+		return exitLossy, nil, true
+	}
+	return 0, nil, false
+}
+
+func classifyWorld(err error) (int, []string) {
+	var unknown *policy.UnknownError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted, nil
+	case errors.As(err, &unknown):
+		return exitUsage, nil
+	case errors.Is(err, model.ErrChanged):
+		return exitError, []string{"try again when nobody writes to it"}
+	case errors.Is(err, oci.ErrReference):
+		return exitUsage, []string{"a reference is REGISTRY/REPOSITORY:TAG, or oci:DIR:TAG for a layout on disk"}
+	case errors.Is(err, oci.ErrUnauthorized):
+		return exitNetwork, []string{"log in first: docker login REGISTRY"}
+	case oci.IsNetwork(err):
+		return exitNetwork, networkHints(err)
+	case errors.Is(err, fs.ErrNotExist):
+		return exitError, nil
+	}
+	return exitError, nil
+}
+
+func networkHints(err error) []string {
+	if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+		return []string{"a registry without TLS needs --plain-http"}
+	}
+	return nil
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// printable makes text from outside safe for a terminal: control characters
+// are escaped, apart from the newlines that our own messages have.
+func printable(s string) string {
+	clean := func(r rune) bool { return r == '\n' || r == '\t' || r >= 0x20 && r != 0x7f && (r < 0x80 || r > 0x9f) }
+	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if clean(r) {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, "\\x%02x", r)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/policy"
+)
+
+// registryFlags are the flags of every command that may reach a registry,
+// named as oras and crane name them.
+type registryFlags struct {
+	plainHTTP, insecure bool
+	caFile, username    string
+	passwordStdin       bool
+	concurrency         int
+}
+
+func (r *registryFlags) add(f *pflag.FlagSet) {
+	f.BoolVar(&r.plainHTTP, "plain-http", false, "the registry has no TLS")
+	f.BoolVar(&r.insecure, "insecure", false, "do not verify the registry's TLS certificate")
+	f.StringVar(&r.caFile, "ca-file", "", "PEM `file` of a certificate authority to trust")
+	f.StringVar(&r.username, "username", "", "user `name` for the registry (default: docker's configuration)")
+	f.BoolVar(&r.passwordStdin, "password-stdin", false, "read the registry password from standard input")
+	f.IntVar(&r.concurrency, "concurrency", 4, "files in flight at a time")
+}
+
+func (r *registryFlags) options(s *streams) (oci.Options, error) {
+	opt := oci.Options{
+		PlainHTTP: r.plainHTTP, Insecure: r.insecure, CAFile: r.caFile, Username: r.username,
+		Concurrency: r.concurrency, UserAgent: program + "/" + strings.TrimPrefix(buildVersion(), "v"),
+	}
+	if r.concurrency < 1 {
+		return opt, usage("", "--concurrency %d: want at least 1", r.concurrency)
+	}
+	if !r.passwordStdin {
+		return opt, nil
+	}
+	if r.username == "" {
+		return opt, usage("", "--password-stdin needs --username")
+	}
+	pw, err := readLine(s.in)
+	if err != nil {
+		return opt, usage("", "--password-stdin: %w", err)
+	}
+	opt.Password = pw
+	return opt, nil
+}
+
+// selection is the part of a model that a command works on.
+type selection struct{ include, exclude []string }
+
+func (sel *selection) add(f *pflag.FlagSet) {
+	f.StringArrayVar(&sel.include, "include", nil, "only files that match this `glob` (repeatable; ** crosses folders)")
+	f.StringArrayVar(&sel.exclude, "exclude", nil, "leave out files that match this `glob` (repeatable)")
+}
+
+// apply filters the files of a model.
+func (sel *selection) apply(m *model.Model) error {
+	in, err := compileGlobs("include", sel.include)
+	if err != nil {
+		return err
+	}
+	ex, err := compileGlobs("exclude", sel.exclude)
+	if err != nil {
+		return err
+	}
+	kept := m.Files[:0:0]
+	for _, f := range m.Files {
+		if (len(in) == 0 || in.match(f.Path)) && !ex.match(f.Path) {
+			kept = append(kept, f)
+		}
+	}
+	m.Files = kept
+	return nil
+}
+
+// openModel opens a SOURCE: a directory, a file, oci:DIR[:TAG] or a reference
+// in a registry.
+func openModel(ctx context.Context, source string, opt oci.Options) (*model.Model, error) {
+	if !strings.HasPrefix(source, "oci:") {
+		info, err := os.Stat(source)
+		switch {
+		case err == nil && info.IsDir():
+			return model.Load(ctx, source, model.Dir(source))
+		case err == nil:
+			return model.Load(ctx, source, model.SingleFile(source))
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		case !looksRemote(source):
+			return nil, fail(exitError, fmt.Errorf("%s: no such file or directory", source),
+				"a model in a registry is written REGISTRY/REPOSITORY:TAG, a layout on disk oci:DIR:TAG")
+		}
+	}
+	store, tag, err := oci.Open(source, opt)
+	if err != nil {
+		return nil, err
+	}
+	_, manifest, err := resolve(ctx, store, tag)
+	if err != nil {
+		return nil, err
+	}
+	src, err := oci.Source(store, manifest)
+	if err != nil {
+		return nil, err
+	}
+	return model.Load(ctx, source, src)
+}
+
+// looksRemote says whether a SOURCE that is not on disk may be a reference:
+// its first part is a host.
+func looksRemote(source string) bool {
+	host, _, ok := strings.Cut(source, "/")
+	return ok && host != "." && host != ".." && (strings.ContainsAny(host, ".:") || host == "localhost")
+}
+
+func loadPolicy(name string) (*policy.Policy, error) { return policy.Builtin(name) }
+
+func addPolicy(f *pflag.FlagSet, name *string) {
+	f.StringVar(name, "policy", policy.DefaultName, "policy to apply: "+strings.Join(policy.Names(), " or "))
+}
+
+// isRemote says whether a model was opened through a store.
+func isRemote(m *model.Model) bool {
+	_, ok := m.Source.(*oci.ArtifactSource)
+	return ok
+}

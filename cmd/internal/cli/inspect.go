@@ -1,0 +1,338 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/format/safetensors"
+	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/oci"
+)
+
+type inspectOptions struct {
+	registry   registryFlags
+	selection  selection
+	progress   progressFlags
+	selectPath string
+	digests    bool
+	output     string
+}
+
+func newInspect(s *streams) *cobra.Command {
+	var o inspectOptions
+	cmd := &cobra.Command{
+		Use:   "inspect SOURCE",
+		Short: "Show tensors, dtypes, sizes, metadata and attestations",
+		Long: `Show what a model holds: a directory, a file, oci:DIR[:TAG] or a reference in a
+registry. Only headers, directories and pickles are read; with --digests every tensor is.`,
+		Example: `  weightseal inspect model.safetensors
+  weightseal inspect registry.example/team/model:v1 --output json`,
+		Args: exactArgs("SOURCE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runInspect(cmd.Context(), s, args[0], &o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
+	f.BoolVar(&o.digests, "digests", false, "read the tensors, and show their digests and the weights digest")
+	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.selection.add(f)
+	o.registry.add(f)
+	o.progress.add(f)
+	return cmd
+}
+
+// inspection is what inspect prints as JSON.
+type inspection struct {
+	SchemaVersion int             `json:"schemaVersion"`
+	Source        string          `json:"source"`
+	Artifact      *artifactView   `json:"artifact,omitempty"`
+	Parameters    int64           `json:"parameters"`
+	Tensors       int             `json:"tensors"`
+	DTypes        map[string]int  `json:"dtypes"`
+	WeightsDigest string          `json:"weightsDigest,omitempty"`
+	Files         []inspectedFile `json:"files"`
+}
+
+type artifactView struct {
+	Reference    string            `json:"reference"`
+	MediaType    string            `json:"mediaType"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Size         int64             `json:"size"`
+	Attestations []attestationView `json:"attestations"` // found, not verified
+}
+
+type attestationView struct {
+	Digest       string            `json:"digest"`
+	ArtifactType string            `json:"artifactType"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+}
+
+type inspectedFile struct {
+	Path     string            `json:"path"`
+	Size     int64             `json:"size"`
+	Format   model.Format      `json:"format"`
+	Role     model.Role        `json:"role"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Subtree  string            `json:"subtree,omitempty"`
+	Tensors  []inspectedTensor `json:"tensors,omitempty"`
+	Aliases  []aliasOutput     `json:"aliases,omitempty"`
+	Dropped  []droppedEntry    `json:"dropped,omitempty"`
+	Problem  string            `json:"problem,omitempty"` // why the tensors cannot be shown
+}
+
+type inspectedTensor struct {
+	Name   string   `json:"name"`
+	DType  string   `json:"dtype"`
+	Shape  []uint64 `json:"shape"`
+	Bytes  uint64   `json:"bytes"`
+	Digest string   `json:"digest,omitempty"`
+}
+
+func runInspect(ctx context.Context, s *streams, source string, o *inspectOptions) error {
+	if err := oneOf("output", o.output, "text", "json"); err != nil {
+		return err
+	}
+	opt, err := o.registry.options(s)
+	if err != nil {
+		return err
+	}
+	m, err := openModel(ctx, source, opt)
+	if err != nil {
+		return err
+	}
+	if err := o.selection.apply(m); err != nil {
+		return err
+	}
+	bar := o.progress.start(s)
+	defer bar.close()
+	in := inspection{SchemaVersion: 1, Source: source, DTypes: map[string]int{}, Files: []inspectedFile{}}
+	if in.Artifact, err = viewArtifact(ctx, source, m, opt); err != nil {
+		return err
+	}
+	var broken error
+	byFile := map[string][]safetensors.TensorDigest{}
+	for _, f := range m.Files {
+		view, digests, err := inspectFile(ctx, m, f, o)
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		if err != nil {
+			view.Problem = err.Error()
+			broken = errors.Join(broken, fmt.Errorf("%s: %w", f.Path, err))
+		}
+		in.add(view)
+		if digests != nil {
+			byFile[f.Path] = digests
+		}
+	}
+	in.WeightsDigest = weightsDigest(byFile)
+	bar.close()
+	if o.output == "json" {
+		err = printJSON(s.out, in)
+	} else {
+		err = printInspection(s, in)
+	}
+	if err == nil && len(m.Files) == 1 {
+		return broken // asked for one file, and it cannot be shown
+	}
+	return err
+}
+
+// viewArtifact describes the manifest that a model was read from; nil for a
+// model on disk.
+func viewArtifact(ctx context.Context, source string, m *model.Model, opt oci.Options) (*artifactView, error) {
+	if !isRemote(m) {
+		return nil, nil
+	}
+	store, tag, err := oci.Open(source, opt)
+	if err != nil {
+		return nil, err
+	}
+	d, err := store.Resolve(ctx, tag)
+	if err != nil {
+		return nil, err
+	}
+	view := &artifactView{Reference: store.Reference(d.Digest.String()), MediaType: d.MediaType, ArtifactType: d.ArtifactType, Size: d.Size, Attestations: []attestationView{}}
+	referrers, err := store.Referrers(ctx, d.Digest.String())
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range referrers {
+		view.Attestations = append(view.Attestations, attestationView{Digest: r.Digest.String(), ArtifactType: r.ArtifactType, Annotations: r.Annotations})
+	}
+	return view, nil
+}
+
+// inspectFile shows a file's tensors. A file without tensors has none; one
+// whose tensors cannot be found gives an error beside the view.
+func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOptions) (inspectedFile, []safetensors.TensorDigest, error) {
+	view := inspectedFile{Path: f.Path, Size: f.Size, Format: f.Format, Role: f.Role}
+	w, err := openWeights(ctx, m, f, o.selectPath)
+	if err != nil || w == nil {
+		return view, nil, err
+	}
+	defer w.close()
+	view.Metadata = w.header.Metadata
+	for _, t := range w.header.Tensors {
+		shape := t.Shape
+		if shape == nil {
+			shape = []uint64{}
+		}
+		view.Tensors = append(view.Tensors, inspectedTensor{Name: t.Name, DType: t.DType.String(), Shape: shape, Bytes: t.End - t.Begin})
+	}
+	sort.Slice(view.Tensors, func(a, b int) bool { return view.Tensors[a].Name < view.Tensors[b].Name })
+	if w.plan != nil {
+		d := describePlan(w.plan, f.Path, "")
+		view.Metadata, view.Subtree, view.Aliases, view.Dropped = nil, d.Subtree, d.Aliases, d.Dropped
+	}
+	if !o.digests {
+		return view, nil, nil
+	}
+	digests, err := w.digests(ctx)
+	if err != nil {
+		return view, nil, err
+	}
+	byName := make(map[string]string, len(digests))
+	for _, d := range digests {
+		byName[d.Name] = d.Digest
+	}
+	for i, t := range view.Tensors {
+		view.Tensors[i].Digest = "sha256:" + byName[t.Name]
+	}
+	return view, digests, nil
+}
+
+func (in *inspection) add(f inspectedFile) {
+	in.Files = append(in.Files, f)
+	in.Tensors += len(f.Tensors)
+	for _, t := range f.Tensors {
+		in.DTypes[t.DType]++
+		n := int64(1)
+		for _, d := range t.Shape {
+			n *= int64(d)
+		}
+		in.Parameters += n
+	}
+}
+
+func printInspection(s *streams, in inspection) error {
+	if a := in.Artifact; a != nil {
+		fmt.Fprintf(s.out, "%s\n  %s\n", a.Reference, a.ArtifactType)
+		for _, at := range a.Attestations {
+			fmt.Fprintf(s.out, "  attestation %s  %s (not verified; weightseal verify does)\n", at.Digest, printable(at.ArtifactType))
+		}
+		fmt.Fprintln(s.out)
+	}
+	for _, f := range in.Files {
+		fmt.Fprintf(s.out, "%s  %s  %s  %s\n", printable(f.Path), f.Format, f.Role, bytesText(f.Size))
+		printFileDetails(s, f)
+	}
+	if in.Tensors > 0 {
+		fmt.Fprintf(s.out, "%d tensors, %s parameters, %s\n", in.Tensors, parameterText(in.Parameters), countsText(in.DTypes))
+	}
+	if in.WeightsDigest != "" {
+		fmt.Fprintf(s.out, "weights digest %s\n", in.WeightsDigest)
+	}
+	return nil
+}
+
+func printFileDetails(s *streams, f inspectedFile) {
+	if f.Problem != "" {
+		fmt.Fprintf(s.out, "  %s\n", printable(f.Problem))
+	}
+	if f.Subtree != "" {
+		fmt.Fprintf(s.out, "  taken: %s\n", printable(f.Subtree))
+	}
+	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+	for _, t := range f.Tensors {
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", printable(t.Name), t.DType, shapeText(t.Shape), bytesText(int64(t.Bytes)), t.Digest)
+	}
+	w.Flush()
+	for _, a := range f.Aliases {
+		fmt.Fprintf(s.out, "  tied: %s is %s\n", printable(a.Removed), printable(a.Kept))
+	}
+	for _, d := range f.Dropped {
+		fmt.Fprintf(s.out, "  no tensor: %s (%s)\n", printable(d.Path), printable(d.Kind))
+	}
+	for _, k := range sortedKeys(f.Metadata) {
+		fmt.Fprintf(s.out, "  metadata %s: %s\n", printable(k), printable(f.Metadata[k]))
+	}
+}
+
+func shapeText(shape []uint64) string {
+	parts := make([]string, len(shape))
+	for i, d := range shape {
+		parts[i] = fmt.Sprint(d)
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+func countsText(counts map[string]int) string {
+	parts := make([]string, 0, len(counts))
+	for _, k := range sortedKeys(counts) {
+		parts = append(parts, fmt.Sprintf("%s x %d", k, counts[k]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// weights is a file's tensors, whatever the file's format: a header and the
+// bytes that follow it.
+type weights struct {
+	header *safetensors.Header
+	plan   *convert.Plan
+	blob   model.Blob
+}
+
+// openWeights gives a file as safetensors; nil when it is not a weight file.
+func openWeights(ctx context.Context, m *model.Model, f model.File, selectPath string) (*weights, error) {
+	if f.Format != model.Safetensors && !wantsConversion(f, model.Safetensors) {
+		return nil, nil
+	}
+	blob, err := m.Open(ctx, f.Path)
+	if err != nil {
+		return nil, err
+	}
+	w := &weights{blob: blob}
+	if f.Format == model.Safetensors {
+		w.header, err = safetensors.ReadHeader(blob, blob.Size())
+	} else {
+		opt := convert.Options{To: model.Safetensors, Select: selectPath, WeightsOnly: true}
+		if w.plan, err = convert.File(ctx, convert.Input{Path: f.Path, Format: f.Format, Blob: blob}, opt); err == nil {
+			w.header = w.plan.Header
+		}
+	}
+	if err != nil {
+		blob.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *weights) close() { w.blob.Close() }
+
+// digests reads all tensors.
+func (w *weights) digests(ctx context.Context) ([]safetensors.TensorDigest, error) {
+	it := &item{path: "tensors", header: w.header, plan: w.plan, blob: w.blob}
+	digester := safetensors.NewDigester(w.header)
+	if err := it.copyTo(ctx, digester); err != nil {
+		return nil, err
+	}
+	return digester.Sum()
+}

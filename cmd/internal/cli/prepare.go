@@ -1,0 +1,422 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"text/tabwriter"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weightseal/weightseal/attest"
+	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/format/safetensors"
+	"github.com/weightseal/weightseal/format/torch"
+	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/policy"
+	"github.com/weightseal/weightseal/scan"
+)
+
+// pushJob is a model on its way out: judged, planned, decided about.
+type pushJob struct {
+	model     *model.Model
+	report    *scan.Report
+	policy    *policy.Policy
+	decision  *policy.Decision
+	set       *convert.Set
+	items     []*item // the files of the artifact, sorted by path
+	predicate *attest.Predicate
+	selected  string
+}
+
+// item is one file of the artifact.
+type item struct {
+	path    string     // in the artifact
+	file    model.File // the source file
+	plan    *convert.Plan
+	blob    model.Blob // of a kept file
+	content []byte     // of a file that was written anew
+	header  *safetensors.Header
+
+	recorder   *convert.Recorder     // of the upload that counted
+	digester   *safetensors.Digester // of the upload that counted
+	seen       *convert.Witness
+	proof      *convert.Proof
+	tensors    []safetensors.TensorDigest
+	descriptor ocispec.Descriptor
+}
+
+// prepare reads directories, headers and pickles of a model, never a tensor,
+// and decides what is to happen to each file.
+func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions, bar *progress) (*pushJob, error) {
+	p, err := loadPolicy(o.policy)
+	if err != nil {
+		return nil, err
+	}
+	m, err := openModel(ctx, source, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.selection.apply(m); err != nil {
+		return nil, err
+	}
+	if len(m.Files) == 0 {
+		return nil, usage("", "%s: no files to push", source)
+	}
+	bar.say("scan", fmt.Sprintf("%d files", len(m.Files)))
+	report, err := scan.Run(ctx, m, scan.Default())
+	if err != nil {
+		return nil, err
+	}
+	j := &pushJob{model: m, report: report, policy: p, selected: o.selectPath}
+	var planErr error
+	j.set, planErr = convert.Model(ctx, m, convert.Options{
+		To: model.Safetensors, Select: o.selectPath, WeightsOnly: true, KeepAliases: o.keepAliases,
+	}, j.unplannable(p))
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	perFile, structural := splitFailures(planErr)
+	j.decision = p.Push(j.facts(perFile, o.weightsOnly))
+	if structural != nil && j.decision.Allowed {
+		j.close()
+		return nil, structural
+	}
+	if !j.decision.Allowed {
+		return j, nil
+	}
+	return j, j.open(ctx)
+}
+
+// unplannable says which files are not worth planning: the scan has refused
+// them already, or they are not to be converted.
+func (j *pushJob) unplannable(p *policy.Policy) func(model.File) bool {
+	verdicts := make(map[string]scan.Verdict, len(j.report.Files))
+	for _, f := range j.report.Files {
+		verdicts[f.Path] = f.Verdict
+	}
+	return func(f model.File) bool {
+		return !p.Converts(string(f.Format)) || verdicts[f.Path] == scan.Unsafe || f.Training
+	}
+}
+
+// splitFailures separates the failures of single files from those of the
+// model's structure: clashing names, an index that does not fit.
+func splitFailures(err error) (map[string]error, error) {
+	perFile := map[string]error{}
+	var structural []error
+	for _, e := range flatten(err) {
+		var fe *convert.FileError
+		if errors.As(e, &fe) {
+			perFile[fe.Path] = fe.Err
+		} else {
+			structural = append(structural, e)
+		}
+	}
+	return perFile, errors.Join(structural...)
+}
+
+// flatten lists the errors that errors.Join put together.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []error
+		for _, e := range joined.Unwrap() {
+			out = append(out, flatten(e)...)
+		}
+		return out
+	}
+	return []error{err}
+}
+
+func (j *pushJob) facts(failures map[string]error, weightsOnly bool) []policy.FileFacts {
+	plans := map[string]*convert.Plan{}
+	if j.set != nil {
+		for _, p := range j.set.Plans {
+			plans[p.Source.Path] = p
+		}
+	}
+	training := map[string]bool{}
+	for _, f := range j.model.Files {
+		training[f.Path] = f.Training
+	}
+	facts := make([]policy.FileFacts, 0, len(j.report.Files))
+	for _, r := range j.report.Files {
+		f := policy.FileFacts{Path: r.Path, Format: string(r.Format), Role: string(r.Role), Verdict: r.Verdict.String(), Training: training[r.Path]}
+		if r.Err != nil {
+			f.ReadError = r.Err.Error()
+		}
+		for _, x := range r.Findings {
+			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message, Verdict: x.Verdict.String(), Fix: x.Fix})
+		}
+		if plan, err := plans[r.Path], failures[r.Path]; plan != nil || err != nil {
+			f.Conversion = conversionFact(plan, err, weightsOnly)
+		}
+		facts = append(facts, f)
+	}
+	return facts
+}
+
+func conversionFact(plan *convert.Plan, err error, weightsOnly bool) *policy.ConversionFact {
+	if err != nil {
+		f := classify(err)
+		c := &policy.ConversionFact{Error: err.Error(), Next: strings.Join(f.hints, "; or ")}
+		var forbidden *torch.ForbiddenError
+		c.Forbidden = errors.As(err, &forbidden) && !forbidden.Inert
+		return c
+	}
+	c := &policy.ConversionFact{Output: plan.Path, WeightsOnly: weightsOnly}
+	for _, d := range plan.Dropped {
+		if d.Object {
+			c.Losses = append(c.Losses, fmt.Sprintf("%s (%s)", d.Path, d.Kind))
+		}
+	}
+	return c
+}
+
+// open makes the list of files that go up.
+func (j *pushJob) open(ctx context.Context) error {
+	for _, p := range j.set.Plans {
+		j.items = append(j.items, &item{path: p.Path, file: j.fileOf(p.Source.Path), plan: p, header: p.Header})
+	}
+	for _, m := range j.set.Made {
+		j.items = append(j.items, &item{path: m.Path, file: j.fileOf(m.From), content: m.Content})
+	}
+	for _, f := range j.set.Kept {
+		it := &item{path: f.Path, file: f}
+		j.items = append(j.items, it)
+		var err error
+		if it.blob, err = j.model.Open(ctx, f.Path); err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		if f.Format == model.Safetensors {
+			if it.header, err = safetensors.ReadHeader(it.blob, it.blob.Size()); err != nil {
+				return fmt.Errorf("%s: %w", f.Path, err)
+			}
+		}
+	}
+	sort.Slice(j.items, func(a, b int) bool { return j.items[a].path < j.items[b].path })
+	paths := make([]string, len(j.items))
+	for i, it := range j.items {
+		paths[i] = it.path
+	}
+	return model.CheckPaths(paths)
+}
+
+func (j *pushJob) fileOf(path string) model.File {
+	for _, f := range j.model.Files {
+		if f.Path == path {
+			return f
+		}
+	}
+	return model.File{Entry: model.Entry{Path: path}}
+}
+
+func (j *pushJob) close() {
+	if j.set != nil {
+		for _, p := range j.set.Plans {
+			p.Close()
+		}
+	}
+	for _, it := range j.items {
+		if it.blob != nil {
+			it.blob.Close()
+		}
+	}
+}
+
+func (it *item) format() string {
+	switch {
+	case it.plan != nil:
+		return string(model.Safetensors)
+	case it.content != nil:
+		return string(model.JSON)
+	}
+	return string(it.file.Format)
+}
+
+func (it *item) reader() io.ReaderAt {
+	switch {
+	case it.plan != nil:
+		return it.plan
+	case it.content != nil:
+		return strings.NewReader(string(it.content))
+	}
+	return it.blob
+}
+
+func (it *item) size() int64 {
+	switch {
+	case it.plan != nil:
+		return it.plan.Size()
+	case it.content != nil:
+		return int64(len(it.content))
+	}
+	return it.blob.Size()
+}
+
+func (it *item) unchanged() error {
+	switch {
+	case it.plan != nil:
+		return it.plan.Unchanged()
+	case it.blob != nil:
+		return it.blob.Unchanged()
+	}
+	return nil
+}
+
+// tap makes the writer that sees the file's bytes on their way: it digests the
+// tensors. nil for files without tensors.
+func (it *item) tap() io.Writer {
+	switch {
+	case it.plan != nil:
+		it.recorder = it.plan.NewRecorder()
+		return it.recorder
+	case it.header != nil:
+		it.digester = safetensors.NewDigester(it.header)
+		return it.digester
+	}
+	return nil
+}
+
+// artifact describes the upload. Files that the registry probably has are
+// hashed first, so that they need not be sent.
+func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[string]oci.File) (oci.Artifact, error) {
+	layers := make([]oci.Layer, len(j.items))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	for i, it := range j.items {
+		layers[i] = oci.Layer{Path: it.path, Content: oci.Content{MediaType: it.mediaType(), Reader: it.reader(), Size: it.size()}}
+		if it.header != nil {
+			layers[i].Content.Tap = it.tap
+		}
+		if prev, ok := previous[it.path]; ok && prev.Size == it.size() || it.plan == nil && it.file.Digest != "" {
+			g.Go(func() (err error) {
+				layers[i].Content.Digest, err = it.hash(ctx)
+				layers[i].Content.Tap = nil
+				return err
+			})
+		}
+	}
+	err := g.Wait()
+	return oci.Artifact{Layers: layers, Config: j.config()}, err
+}
+
+// hash reads the file once, for its digest and those of its tensors.
+func (it *item) hash(ctx context.Context) (string, error) {
+	sum := sha256.New()
+	w := io.Writer(sum)
+	if it.header != nil {
+		w = io.MultiWriter(sum, it.tap())
+	}
+	if err := it.copyTo(ctx, w); err != nil {
+		return "", fmt.Errorf("%s: %w", it.path, err)
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// copyTo reads the whole file into w.
+func (it *item) copyTo(ctx context.Context, w io.Writer) error {
+	r := &contextReader{ctx: ctx, r: io.NewSectionReader(it.reader(), 0, it.size())}
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, 1<<20))
+	if err == nil && n != it.size() {
+		err = fmt.Errorf("read %d of %d bytes: %w", n, it.size(), io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// contextReader ends reading when its context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+func (it *item) role() model.Role {
+	if it.plan != nil {
+		return model.Weight
+	}
+	return it.file.Role
+}
+
+// mediaType is the ModelPack class of the file.
+func (it *item) mediaType() string {
+	switch it.role() {
+	case model.Weight:
+		return oci.WeightMediaType
+	case model.Config, model.Tokenizer:
+		return oci.WeightConfigMediaType
+	case model.Code:
+		return oci.CodeMediaType
+	}
+	return oci.DocMediaType
+}
+
+// refusal prints every file that is refused, and gives the error that ends the
+// command.
+func refusal(s *streams, d *policy.Decision) error {
+	refused := d.Refusals()
+	for _, f := range refused {
+		fmt.Fprintf(s.err, "refused: %s: %s\n", printable(f.Path), printable(f.Reason))
+		if f.Hint != "" {
+			fmt.Fprintf(s.err, "hint: %s\n", printable(f.Hint))
+		}
+	}
+	code := exitError
+	switch d.Worst() {
+	case policy.Violation:
+		code = exitPolicy
+	case policy.Inconvertible:
+		code = exitLossy
+	}
+	what := "files"
+	if len(refused) == 1 {
+		what = "file"
+	}
+	return fail(code, fmt.Errorf("policy %s refuses %d %s of %d; nothing was uploaded", d.Policy, len(refused), what, len(d.Files)))
+}
+
+// printDryRun shows the decision about every file.
+func printDryRun(s *streams, output string, j *pushJob) error {
+	if output == "json" {
+		err := printJSON(s.out, struct {
+			SchemaVersion int `json:"schemaVersion"`
+			*policy.Decision
+		}{1, j.decision})
+		if err != nil || j.decision.Allowed {
+			return err
+		}
+		return refusal(s, j.decision)
+	}
+	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "FILE\tACTION\tRESULT\tWHY")
+	for _, f := range j.decision.Files {
+		result := f.Output
+		if f.Action == policy.Keep {
+			result = f.Path
+		}
+		if result == "" {
+			result = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(f.Path), f.Action, printable(result), printable(f.Reason))
+	}
+	if err := w.Flush(); err != nil || j.decision.Allowed {
+		return err
+	}
+	return refusal(s, j.decision)
+}

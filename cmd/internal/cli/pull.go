@@ -1,0 +1,285 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weightseal/weightseal/attest"
+	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/policy"
+	"github.com/weightseal/weightseal/scan"
+)
+
+type pullOptions struct {
+	registry  registryFlags
+	progress  progressFlags
+	keys      []string
+	noVerify  bool
+	policy    string
+	overwrite bool
+	output    string
+}
+
+func newPull(s *streams) *cobra.Command {
+	var o pullOptions
+	cmd := &cobra.Command{
+		Use:   "pull REF DIR",
+		Short: "Verify a model, then download it",
+		Long: `Pull a model into a directory. The reference is resolved once; then the attestation
+and the policy are checked, the files are downloaded beside DIR, every digest and every
+safetensors header is checked, and only when all of it has passed does DIR appear.`,
+		Example: `  weightseal pull registry.example/team/model:v1 ./model --key cosign.pub
+  weightseal pull oci:layout:v1 ./model --key cosign.pub`,
+		Args: exactArgs("REF", "DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPull(cmd.Context(), s, args[0], args[1], &o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&o.keys, "key", nil, "public key `file` to trust (repeatable)")
+	f.BoolVar(&o.noVerify, "no-verify", false, "take a model without an attestation; its content is still scanned against the policy")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace DIR when it is there and not empty")
+	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	addPolicy(f, &o.policy)
+	o.registry.add(f)
+	o.progress.add(f)
+	return cmd
+}
+
+func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) error {
+	if err := oneOf("output", o.output, "text", "json"); err != nil {
+		return err
+	}
+	if o.noVerify && len(o.keys) > 0 {
+		return usage("", "--key and --no-verify exclude each other")
+	}
+	opt, err := o.registry.options(s)
+	if err != nil {
+		return err
+	}
+	if err := checkTarget(dir, o.overwrite); err != nil {
+		return err
+	}
+	bar := o.progress.start(s)
+	defer bar.close()
+	c, err := o.open(ctx, s, ref, opt)
+	if err != nil {
+		return err
+	}
+	files, err := oci.Files(c.manifest)
+	if err != nil {
+		return err
+	}
+	staging, err := stagingDir(dir)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(staging)
+	if err := oci.Pull(ctx, c.store, files, staging, opt, bar.event); err != nil {
+		return err
+	}
+	bar.say("check", fmt.Sprintf("%d files", len(files)))
+	if err := c.recheck(ctx, s, staging, o.policy); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := publishDir(staging, dir, o.overwrite); err != nil {
+		return err
+	}
+	bar.close()
+	return printPulled(s, o.output, c, files, dir)
+}
+
+// open verifies the reference, or only resolves it with --no-verify.
+func (o *pullOptions) open(ctx context.Context, s *streams, ref string, opt oci.Options) (*checkedModel, error) {
+	if !o.noVerify {
+		if len(o.keys) == 0 {
+			return nil, usage("name the key that signed it: --key cosign.pub (or --no-verify, and only the content is checked)",
+				"a pull is verified: --key is missing")
+		}
+		c, err := verifyReference(ctx, ref, o.keys, o.policy, opt)
+		if err != nil {
+			return nil, err
+		}
+		return c, denied(s, c.decision)
+	}
+	store, tag, err := oci.Open(ref, opt)
+	if err != nil {
+		return nil, err
+	}
+	subject, manifest, err := resolve(ctx, store, tag)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(s.err, "warning: no attestation is verified (--no-verify)")
+	return &checkedModel{store: store, manifest: manifest, subject: subject}, nil
+}
+
+// recheck looks at what was downloaded, not at what was promised: every file
+// is what the statement says, every safetensors file is strictly valid with
+// the signed header, and the scan finds nothing that the policy refuses.
+func (c *checkedModel) recheck(ctx context.Context, s *streams, dir, policyName string) error {
+	m, err := model.Load(ctx, dir, model.Dir(dir))
+	if err != nil {
+		return err
+	}
+	if c.verified != nil {
+		return c.recheckAttested(ctx, m)
+	}
+	report, err := scan.Run(ctx, m, scan.Default())
+	if err != nil {
+		return err
+	}
+	p, err := loadPolicy(policyName)
+	if err != nil {
+		return err
+	}
+	j := &pushJob{model: m, report: report}
+	d := p.Push(j.facts(nil, false))
+	for i, f := range d.Files {
+		if p.Converts(string(report.Files[i].Format)) {
+			d.Files[i].Reason = string(report.Files[i].Format) + " is pickle-based: " + f.Reason
+			d.Files[i].Action, d.Files[i].Class, d.Allowed = policy.Refuse, policy.Violation, false
+		}
+	}
+	return denied(s, d)
+}
+
+func (c *checkedModel) recheckAttested(ctx context.Context, m *model.Model) error {
+	entries := map[string]attest.FileEntry{}
+	for _, e := range c.predicate.Files {
+		entries[e.Path] = e
+	}
+	for _, f := range m.Files {
+		e, ok := entries[f.Path]
+		if !ok || e.Size != f.Size {
+			return fail(exitAttestation, fmt.Errorf("%s: not in the statement", f.Path))
+		}
+		if e.Format.Detected != string(f.Format) {
+			return mismatch(f.Path+": format", string(f.Format), e.Format.Detected)
+		}
+		if f.Format != model.Safetensors {
+			continue
+		}
+		if e.Safetensors == nil {
+			return mismatch(f.Path+": safetensors header", "there", "")
+		}
+		if err := recheckFile(ctx, m, f, e.Safetensors); err != nil {
+			return err
+		}
+	}
+	if len(m.Files) != len(c.predicate.Files) {
+		return fail(exitAttestation, fmt.Errorf("%d files arrived, the statement lists %d", len(m.Files), len(c.predicate.Files)))
+	}
+	return nil
+}
+
+func recheckFile(ctx context.Context, m *model.Model, f model.File, want *attest.SafetensorsInfo) error {
+	blob, err := m.Open(ctx, f.Path)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	_, err = checkHeader(f.Path, blob, want)
+	return err
+}
+
+// checkTarget says whether DIR may be written.
+func checkTarget(dir string, overwrite bool) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fail(exitUsage, err)
+	case len(entries) > 0 && !overwrite:
+		return usage("choose another directory, or replace this one with --overwrite", "%s is not empty", dir)
+	}
+	return nil
+}
+
+// stagingDir makes a directory beside dir, on the same file system, so that a
+// rename can publish it.
+func stagingDir(dir string) (string, error) {
+	parent := filepath.Dir(filepath.Clean(dir))
+	if err := os.MkdirAll(parent, 0o777); err != nil {
+		return "", err
+	}
+	staging, err := os.MkdirTemp(parent, ".weightseal-*")
+	if err != nil {
+		return "", err
+	}
+	// MkdirTemp is for secrets; a model is as readable as its parent's other
+	// folders.
+	return staging, os.Chmod(staging, 0o755)
+}
+
+// publishDir gives the staging directory its final name. With overwrite what
+// was there is moved aside first and comes back if the rename fails.
+func publishDir(staging, dir string, overwrite bool) error {
+	dir = filepath.Clean(dir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		// An empty directory is replaced in one step on Unix; elsewhere it
+		// has to go first.
+		if err == nil {
+			if err := os.Remove(dir); err != nil {
+				return err
+			}
+		}
+		return os.Rename(staging, dir)
+	}
+	if err != nil {
+		return err
+	}
+	if !overwrite {
+		return usage("choose another directory, or replace this one with --overwrite", "%s is not empty", dir)
+	}
+	old := staging + ".old"
+	if err := os.Rename(dir, old); err != nil {
+		return err
+	}
+	if err := os.Rename(staging, dir); err != nil {
+		return errors.Join(err, os.Rename(old, dir))
+	}
+	return os.RemoveAll(old)
+}
+
+func printPulled(s *streams, output string, c *checkedModel, files []oci.File, dir string) error {
+	digest := c.subject.Digest.String()
+	if output == "json" {
+		type file struct {
+			Path   string `json:"path"`
+			Digest string `json:"digest"`
+			Size   int64  `json:"size"`
+		}
+		out := struct {
+			SchemaVersion int    `json:"schemaVersion"`
+			Reference     string `json:"reference"`
+			Digest        string `json:"digest"`
+			Directory     string `json:"directory"`
+			Verified      bool   `json:"verified"`
+			Files         []file `json:"files"`
+		}{1, c.store.Reference(digest), digest, dir, c.verified != nil, []file{}}
+		for _, f := range files {
+			out.Files = append(out.Files, file{f.Path, f.Digest.String(), f.Size})
+		}
+		return printJSON(s.out, out)
+	}
+	verified := "verified"
+	if c.verified == nil {
+		verified = "not verified"
+	}
+	fmt.Fprintf(s.err, "%d files, %s, in %s\n", len(files), verified, printable(dir))
+	_, err := fmt.Fprintln(s.out, c.store.Reference(digest))
+	return err
+}

@@ -1,0 +1,331 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weightseal/weightseal/attest"
+	"github.com/weightseal/weightseal/oci"
+)
+
+type pushOptions struct {
+	registry    registryFlags
+	selection   selection
+	progress    progressFlags
+	key         string
+	noSign      bool
+	policy      string
+	selectPath  string
+	weightsOnly bool
+	keepAliases bool
+	dryRun      bool
+	output      string
+}
+
+func newPush(s *streams) *cobra.Command {
+	var o pushOptions
+	cmd := &cobra.Command{
+		Use:   "push SOURCE REF",
+		Short: "Scan, convert, upload and attest a model",
+		Long: `Push a model to a registry (REGISTRY/REPOSITORY:TAG) or an OCI layout (oci:DIR:TAG).
+
+Every file is judged by its content. Safetensors is kept; pickle-based weights that
+hold only tensors and plain data are converted to safetensors while they are uploaded,
+and the pickle stays behind; what cannot be converted without loss, or names anything
+unexpected, is refused before a byte is uploaded, all files at once. Then a signed
+statement over the manifest's digest is stored beside the model, and the tag is set.
+
+The last line on standard output is REF@sha256:...`,
+		Example: `  weightseal push ./my-model registry.example/team/model:v1 --key cosign.key
+  weightseal push ./my-model oci:layout:v1 --no-sign
+  weightseal push ./my-model registry.example/team/model:v1 --dry-run --no-sign`,
+		Args: exactArgs("SOURCE", "REF"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPush(cmd.Context(), s, args[0], args[1], &o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.key, "key", "", "private key `file` to sign with (cosign.key)")
+	f.BoolVar(&o.noSign, "no-sign", false, "push without an attestation")
+	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
+	f.BoolVar(&o.weightsOnly, "weights-only", false, "take the tensors beside known inert objects; the statement lists what is lost")
+	f.BoolVar(&o.keepAliases, "keep-aliases", false, "write every name of tied tensors")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would happen to each file, and upload nothing")
+	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	addPolicy(f, &o.policy)
+	o.selection.add(f)
+	o.registry.add(f)
+	o.progress.add(f)
+	return cmd
+}
+
+func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions) error {
+	if err := oneOf("output", o.output, "text", "json"); err != nil {
+		return err
+	}
+	if o.key == "" && !o.noSign {
+		return usage("make a key pair: weightseal keygen, then push with --key cosign.key (or --no-sign, without an attestation)",
+			"a push is signed: --key is missing")
+	}
+	if o.key != "" && o.noSign {
+		return usage("", "--key and --no-sign exclude each other")
+	}
+	opt, err := o.registry.options(s)
+	if err != nil {
+		return err
+	}
+	store, tag, err := oci.Open(ref, opt)
+	if err != nil {
+		return err
+	}
+	if isDigest(tag) {
+		return usage("give a tag: REGISTRY/REPOSITORY:TAG", "cannot push to a digest: %s", ref)
+	}
+	var signer attest.Signer
+	if o.key != "" {
+		if signer, err = attest.LoadSigner(o.key, password(s, false)); err != nil {
+			return signerError(o.key, err)
+		}
+	}
+	bar := o.progress.start(s)
+	defer bar.close()
+	job, err := prepare(ctx, source, opt, o, bar)
+	if err != nil {
+		return err
+	}
+	defer job.close()
+	if o.dryRun {
+		bar.close()
+		return printDryRun(s, o.output, job)
+	}
+	if !job.decision.Allowed {
+		bar.close()
+		return refusal(s, job.decision)
+	}
+	return job.ship(ctx, s, store, tag, opt, signer, o.output, bar)
+}
+
+func signerError(keyFile string, err error) error {
+	hints := []string{"weightseal keygen makes a key pair"}
+	if errors.Is(err, attest.ErrPassword) {
+		hints = []string{"the password is taken from COSIGN_PASSWORD, or asked for on a terminal"}
+	}
+	return fail(exitUsage, fmt.Errorf("--key %s: %w", keyFile, err), hints...)
+}
+
+// ship uploads a prepared model. Nothing is visible under the tag until the
+// attestation is in place.
+func (j *pushJob) ship(ctx context.Context, s *streams, store oci.Store, tag string, opt oci.Options, signer attest.Signer, output string, bar *progress) error {
+	previous, err := previousFiles(ctx, store, tag)
+	if err != nil {
+		return err
+	}
+	staged, err := j.upload(ctx, store, opt, previous, bar)
+	if err != nil {
+		return err
+	}
+	if err := j.prove(); err != nil {
+		return err
+	}
+	statement, err := j.statement(staged)
+	if err != nil {
+		return err
+	}
+	if err := staged.Publish(ctx, store, ""); err != nil {
+		return err
+	}
+	var stored *attest.Stored
+	if signer != nil {
+		bar.say("attest", staged.Manifest.Digest.String())
+		envelope, err := signer.Sign(ctx, statement)
+		if err != nil {
+			return err
+		}
+		if stored, err = attest.Attach(ctx, store, staged.Manifest, envelope, signer); err != nil {
+			return err
+		}
+	}
+	if err := staged.Publish(ctx, store, tag); err != nil {
+		return err
+	}
+	bar.close()
+	return j.printPushed(s, output, store.Reference(staged.Manifest.Digest.String()), staged, stored)
+}
+
+// previousFiles gives the files of what the tag holds now: a file of the same
+// path and size is probably the same, and worth hashing before it is sent.
+func previousFiles(ctx context.Context, store oci.Store, tag string) (map[string]oci.File, error) {
+	_, manifest, err := resolve(ctx, store, tag)
+	if errors.Is(err, oci.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	files, err := oci.Files(manifest)
+	if err != nil {
+		return nil, nil // something else lies under the tag; it is replaced
+	}
+	byPath := make(map[string]oci.File, len(files))
+	for _, f := range files {
+		byPath[f.Path] = f
+	}
+	return byPath, nil
+}
+
+// upload sends all files, and meanwhile reads the sources of converted ones a
+// second time, as witnesses.
+func (j *pushJob) upload(ctx context.Context, store oci.Store, opt oci.Options, previous map[string]oci.File, bar *progress) (*oci.Staged, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return j.witness(ctx, opt.Concurrency) })
+	var staged *oci.Staged
+	g.Go(func() error {
+		artifact, err := j.artifact(ctx, opt.Concurrency, previous)
+		if err == nil {
+			staged, err = oci.PushLayers(ctx, store, artifact, opt, bar.event)
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, it := range j.items {
+		if err := it.unchanged(); err != nil {
+			return nil, fmt.Errorf("%s: %w", it.file.Path, err)
+		}
+	}
+	for i, d := range staged.Layers {
+		j.items[i].descriptor = d
+	}
+	return staged, nil
+}
+
+func (j *pushJob) witness(ctx context.Context, concurrency int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	for _, it := range j.items {
+		if it.plan == nil {
+			continue
+		}
+		g.Go(func() (err error) {
+			if it.seen, err = it.plan.Witness(ctx); err != nil {
+				return fmt.Errorf("%s: %w", it.file.Path, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// prove compares what went out with what the witnesses saw.
+func (j *pushJob) prove() error {
+	for _, it := range j.items {
+		switch {
+		case it.plan != nil:
+			proof, err := it.plan.Prove(it.recorder, it.seen)
+			if err != nil {
+				return fmt.Errorf("%s: %w", it.file.Path, err)
+			}
+			it.proof, it.tensors = proof, proof.Tensors
+		case it.digester != nil:
+			tensors, err := it.digester.Sum()
+			if err != nil {
+				return fmt.Errorf("%s: %w", it.file.Path, err)
+			}
+			it.tensors = tensors
+		}
+	}
+	return nil
+}
+
+// pushed is what push prints as JSON.
+type pushed struct {
+	SchemaVersion int           `json:"schemaVersion"`
+	Reference     string        `json:"reference"`
+	Digest        string        `json:"digest"`
+	MediaType     string        `json:"mediaType"`
+	Size          int64         `json:"size"`
+	Policy        string        `json:"policy"`
+	Result        string        `json:"result"`
+	Level         int           `json:"level"`
+	WeightsDigest string        `json:"weightsDigest,omitempty"`
+	Files         []pushedFile  `json:"files"`
+	Attestations  []attestation `json:"attestations"`
+	Skipped       int           `json:"skippedBlobs"`
+}
+
+type pushedFile struct {
+	Path          string   `json:"path"`
+	Digest        string   `json:"digest"`
+	Size          int64    `json:"size"`
+	Format        string   `json:"format"`
+	ConvertedFrom string   `json:"convertedFrom,omitempty"`
+	SourceDigest  string   `json:"sourceDigest,omitempty"`
+	Dropped       []string `json:"dropped,omitempty"`
+}
+
+type attestation struct {
+	Form   string `json:"form"`
+	Digest string `json:"digest"`
+}
+
+func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged, stored *attest.Stored) error {
+	p := pushed{
+		SchemaVersion: 1, Reference: ref, Digest: staged.Manifest.Digest.String(), MediaType: staged.Manifest.MediaType,
+		Size: staged.Manifest.Size, Policy: j.policy.Name(), Result: j.predicate.Result, Level: j.predicate.Level,
+		WeightsDigest: j.predicate.WeightsDigest, Attestations: storedForms(stored), Skipped: staged.Skipped,
+	}
+	for _, it := range j.items {
+		f := pushedFile{Path: it.path, Digest: it.descriptor.Digest.String(), Size: it.descriptor.Size, Format: it.format()}
+		if it.plan != nil {
+			f.ConvertedFrom, f.SourceDigest = it.file.Path, "sha256:"+it.proof.SourceDigest
+			for _, d := range it.plan.Dropped {
+				f.Dropped = append(f.Dropped, fmt.Sprintf("%s (%s)", d.Path, d.Kind))
+			}
+		}
+		p.Files = append(p.Files, f)
+	}
+	if output == "json" {
+		return printJSON(s.out, p)
+	}
+	for _, f := range p.Files {
+		line := fmt.Sprintf("%s  %s", f.Path, bytesText(f.Size))
+		if f.ConvertedFrom != "" {
+			line += "  converted from " + f.ConvertedFrom
+			if n := len(f.Dropped); n > 0 {
+				line += fmt.Sprintf(", %d entries that are no tensors left behind", n)
+			}
+		}
+		fmt.Fprintln(s.err, printable(line))
+	}
+	signed := "not signed"
+	if stored != nil {
+		signed = "attested and signed"
+	}
+	fmt.Fprintf(s.err, "%s, ST%d, %d tensors, %s\n", p.Result, p.Level, j.predicate.Summary.Tensors, signed)
+	_, err := fmt.Fprintln(s.out, ref)
+	return err
+}
+
+func storedForms(stored *attest.Stored) []attestation {
+	if stored == nil {
+		return []attestation{}
+	}
+	form := func(name string, d ocispec.Descriptor) attestation {
+		return attestation{Form: name, Digest: d.Digest.String()}
+	}
+	return []attestation{form("sigstore-bundle", stored.Bundle), form("cosign-legacy", stored.Legacy)}
+}
+
+func printJSON(w interface{ Write([]byte) (int, error) }, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

@@ -1,0 +1,295 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/weightseal/weightseal/attest"
+	"github.com/weightseal/weightseal/format/safetensors"
+	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/policy"
+)
+
+type verifyOptions struct {
+	registry registryFlags
+	progress progressFlags
+	keys     []string
+	policy   string
+	deep     bool
+	output   string
+}
+
+func newVerify(s *streams) *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify REF",
+		Short: "Verify a model's attestation, without its weights",
+		Long: `Verify that a model carries a safetensors compliance statement that a trusted key
+signed over exactly this manifest, and that the policy allows what it says. No weights
+are fetched; with --deep the headers and all tensors are read again from the registry
+and compared with the statement.`,
+		Example: `  weightseal verify registry.example/team/model:v1 --key cosign.pub
+  weightseal verify registry.example/team/model:v1 --key cosign.pub --deep`,
+		Args: exactArgs("REF"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runVerify(cmd.Context(), s, args[0], &o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&o.keys, "key", nil, "public key `file` to trust (repeatable)")
+	f.BoolVar(&o.deep, "deep", false, "read headers and tensors from the registry and compare them with the statement")
+	f.StringVarP(&o.output, "output", "o", "text", "text, json, or statement (the signed payload)")
+	addPolicy(f, &o.policy)
+	o.registry.add(f)
+	o.progress.add(f)
+	return cmd
+}
+
+func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) error {
+	if err := oneOf("output", o.output, "text", "json", "statement"); err != nil {
+		return err
+	}
+	opt, err := o.registry.options(s)
+	if err != nil {
+		return err
+	}
+	bar := o.progress.start(s)
+	defer bar.close()
+	checked, err := verifyReference(ctx, ref, o.keys, o.policy, opt)
+	if err != nil {
+		return err
+	}
+	var deep []attest.Check
+	if o.deep && checked.decision.Allowed {
+		if deep, err = checked.deep(ctx, bar); err != nil {
+			return err
+		}
+	}
+	bar.close()
+	return printVerified(s, o.output, checked, deep)
+}
+
+// checkedModel is an artifact whose attestation has been verified.
+type checkedModel struct {
+	store     oci.Store
+	manifest  []byte
+	subject   ocispec.Descriptor
+	verified  *attest.Verified
+	predicate attest.Predicate
+	decision  *policy.Decision
+}
+
+// verifyReference resolves a reference once and verifies what it leads to. The
+// digest found here is used for everything that follows.
+func verifyReference(ctx context.Context, ref string, keys []string, policyName string, opt oci.Options) (*checkedModel, error) {
+	if len(keys) == 0 {
+		return nil, usage("name the key that signed it: --key cosign.pub", "nobody to trust: --key is missing")
+	}
+	p, err := loadPolicy(policyName)
+	if err != nil {
+		return nil, err
+	}
+	trusted, err := trust(keys)
+	if err != nil {
+		return nil, err
+	}
+	store, tag, err := oci.Open(ref, opt)
+	if err != nil {
+		return nil, err
+	}
+	subject, manifest, err := resolve(ctx, store, tag)
+	if err != nil {
+		return nil, err
+	}
+	verified, err := attest.Verify(ctx, store, subject, trusted)
+	if err != nil {
+		return nil, err
+	}
+	c := &checkedModel{store: store, manifest: manifest, subject: subject, verified: verified, predicate: verified.Predicate()}
+	c.decision = p.Artifact(artifactFacts(&c.predicate))
+	return c, nil
+}
+
+// resolve finds a tag or digest, once, and fetches the manifest behind it.
+func resolve(ctx context.Context, store oci.Store, tag string) (ocispec.Descriptor, []byte, error) {
+	d, err := store.Resolve(ctx, tag)
+	if err != nil {
+		return d, nil, err
+	}
+	manifest, err := store.Manifest(ctx, d)
+	return d, manifest, err
+}
+
+func artifactFacts(p *attest.Predicate) policy.ArtifactFacts {
+	result, level, _ := p.Evaluate()
+	facts := policy.ArtifactFacts{Result: result, Level: level}
+	for _, f := range p.Files {
+		facts.Files = append(facts.Files, policy.ArtifactFile{Path: f.Path, Format: f.Format.Detected, Role: f.Role})
+	}
+	return facts
+}
+
+// deep reads every safetensors file from the registry: first its header, by
+// range, then all of it, through the verifying reader.
+func (c *checkedModel) deep(ctx context.Context, bar *progress) ([]attest.Check, error) {
+	files, err := oci.Files(c.manifest)
+	if err != nil {
+		return nil, err
+	}
+	entries := map[string]attest.FileEntry{}
+	for _, e := range c.predicate.Files {
+		entries[e.Path] = e
+	}
+	byFile := map[string][]safetensors.TensorDigest{}
+	for _, f := range files {
+		e, ok := entries[f.Path]
+		if !ok || e.Safetensors == nil {
+			continue
+		}
+		bar.say("read", f.Path)
+		if byFile[f.Path], err = c.deepFile(ctx, f, e.Safetensors); err != nil {
+			return nil, err
+		}
+	}
+	if got := weightsDigest(byFile); got != c.predicate.WeightsDigest {
+		return nil, mismatch("weights digest", got, c.predicate.WeightsDigest)
+	}
+	return []attest.Check{{Name: "tensors", Done: true,
+		Detail: fmt.Sprintf("headers and tensors of %d files read from the registry; weights digest %s", len(byFile), c.predicate.WeightsDigest)}}, nil
+}
+
+func (c *checkedModel) deepFile(ctx context.Context, f oci.File, want *attest.SafetensorsInfo) ([]safetensors.TensorDigest, error) {
+	blob, err := c.store.Blob(ctx, f.Descriptor)
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	header, err := checkHeader(f.Path, blob, want)
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.store.Fetch(ctx, f.Descriptor)
+	if err != nil {
+		return nil, err
+	}
+	digester := safetensors.NewDigester(header)
+	_, err = io.CopyBuffer(digester, body, make([]byte, 1<<20))
+	if err := errors.Join(err, body.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	tensors, err := digester.Sum()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	set, err := safetensors.SetDigest(tensors)
+	if err == nil && "sha256:"+set != want.TensorSetDigest {
+		err = mismatch(f.Path+": tensor-set digest", "sha256:"+set, want.TensorSetDigest)
+	}
+	return tensors, err
+}
+
+// checkHeader reads a safetensors header strictly and compares it with the
+// signed statement.
+func checkHeader(path string, blob model.Blob, want *attest.SafetensorsInfo) (*safetensors.Header, error) {
+	header, err := safetensors.ReadHeader(blob, blob.Size())
+	if err == nil {
+		err = header.Strict()
+	}
+	if err != nil {
+		return nil, fail(exitAttestation, fmt.Errorf("%s: attested as safetensors, but: %w", path, err))
+	}
+	digest, err := headerDigest(blob, header)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if digest != want.HeaderDigest || header.DataStart() != want.HeaderSize {
+		return nil, mismatch(path+": header digest", digest, want.HeaderDigest)
+	}
+	return header, nil
+}
+
+func mismatch(what, got, want string) error {
+	return fail(exitAttestation, fmt.Errorf("%s is %s, the statement says %s", what, orNone(got), orNone(want)))
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// verifiedOutput is what verify prints as JSON.
+type verifiedOutput struct {
+	SchemaVersion int              `json:"schemaVersion"`
+	Reference     string           `json:"reference"`
+	Digest        string           `json:"digest"`
+	Allowed       bool             `json:"allowed"`
+	Result        string           `json:"result"`
+	Level         int              `json:"level"`
+	WeightsDigest string           `json:"weightsDigest,omitempty"`
+	Policy        *policy.Decision `json:"policy"`
+	Checks        []attest.Check   `json:"checks"`
+}
+
+func printVerified(s *streams, output string, c *checkedModel, deep []attest.Check) error {
+	result, level, reasons := c.predicate.Evaluate()
+	digest := c.subject.Digest.String()
+	checks := append(c.verified.Checks(), deep...)
+	switch output {
+	case "statement":
+		fmt.Fprintf(s.out, "%s\n", c.verified.Payload())
+	case "json":
+		err := printJSON(s.out, verifiedOutput{
+			SchemaVersion: 1, Reference: c.store.Reference(digest), Digest: digest, Allowed: c.decision.Allowed,
+			Result: result, Level: level, WeightsDigest: c.predicate.WeightsDigest, Policy: c.decision, Checks: checks,
+		})
+		if err != nil {
+			return err
+		}
+	default:
+		fmt.Fprintf(s.out, "%s\n", c.store.Reference(digest))
+		for _, ch := range checks {
+			mark := "checked    "
+			if !ch.Done {
+				mark = "not checked"
+			}
+			fmt.Fprintf(s.out, "  %s  %s: %s\n", mark, ch.Name, printable(ch.Detail))
+		}
+		fmt.Fprintf(s.out, "  %s, ST%d, policy %s: %s\n", result, level, c.decision.Policy, allowedText(c.decision))
+		for _, r := range reasons {
+			fmt.Fprintf(s.out, "    %s\n", printable(r))
+		}
+	}
+	return denied(s, c.decision)
+}
+
+func allowedText(d *policy.Decision) string {
+	if d.Allowed {
+		return "allowed"
+	}
+	return "denied"
+}
+
+// denied is the error for an artifact that the policy does not allow; nil when
+// it does.
+func denied(s *streams, d *policy.Decision) error {
+	if d.Allowed {
+		return nil
+	}
+	for _, r := range d.Refusals() {
+		at := ""
+		if r.Path != "" {
+			at = path.Clean(r.Path) + ": "
+		}
+		fmt.Fprintf(s.err, "denied: %s%s\n", printable(at), printable(r.Reason))
+	}
+	return fail(exitPolicy, fmt.Errorf("policy %s does not allow this model", d.Policy))
+}

@@ -1,0 +1,19 @@
+package convert
+
+import "io"
+
+// origin is where a checkpoint says that a tensor lies, for the witness. It
+// comes straight from the checkpoint, not from the segments of the plan.
+type origin struct {
+	data     io.ReaderAt // the storage
+	base     int64       // of element 0 in data, in bytes
+	size     []int64
+	stride   []int64 // in elements
+	form     element
+	file     int64 // offset of element 0 in the source file; -1 when it is not there as it is
+	length   int64 // of the tensor's bytes
+	adjacent bool  // its bytes lie row-major, one after the other
+}
+
+// inPassing says that the tensor's bytes are a range of the source file.
+func (o *origin) inPassing() bool { return o.file >= 0 && o.adjacent && !o.form.changes() }

@@ -1,0 +1,173 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/weightseal/weightseal/model"
+)
+
+// Default is the list of detectors, the first that wants a file judges it.
+func Default() []Detector {
+	return []Detector{
+		safetensorsDetector{},
+		torchDetector{},
+		pickleDetector{},
+		numpyDetector{},
+		ggufDetector{},
+		kerasDetector{},
+		hdf5Detector{},
+		protobufDetector{},
+		archiveDetector{},
+		executableDetector{},
+		pythonDetector{},
+		jsonDetector{},
+		textDetector{},
+		imageDetector{},
+		unknownDetector{},
+	}
+}
+
+// maxWorkers bounds the files judged at a time: each may hold buffers of a few
+// mebibytes.
+const maxWorkers = 8
+
+// Run judges every file of a model, several at a time, in a deterministic
+// order of results. Name against content is checked here, for all formats.
+// A file that cannot be read is Unknown and carries its error; the error
+// returned is only that of the context.
+func Run(ctx context.Context, m *model.Model, detectors []Detector) (*Report, error) {
+	files := make([]FileReport, len(m.Files))
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range max(1, min(runtime.GOMAXPROCS(0), maxWorkers, len(m.Files))) {
+		wg.Go(func() {
+			for i := range next {
+				files[i] = scanFile(ctx, m, m.Files[i], detectors)
+			}
+		})
+	}
+feed:
+	for i := range m.Files {
+		select {
+		case next <- i:
+		case <-ctx.Done():
+			break feed
+		}
+	}
+	close(next)
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return summarise(files), nil
+}
+
+func summarise(files []FileReport) *Report {
+	rep := &Report{Verdict: Safe, Files: files, Counts: map[string]int{}}
+	slices.SortStableFunc(files, func(a, b FileReport) int { return strings.Compare(a.Path, b.Path) })
+	for _, f := range files {
+		rep.Verdict = max(rep.Verdict, f.Verdict)
+		rep.Counts[f.Verdict.String()]++
+	}
+	return rep
+}
+
+// scanFile judges one file of the model.
+func scanFile(ctx context.Context, m *model.Model, f model.File, detectors []Detector) FileReport {
+	fr := FileReport{Path: f.Path, Size: f.Size, Format: f.Format, Declared: f.Declared, Role: f.Role, Findings: []Finding{}}
+	if fr.Declared == model.Unknown {
+		fr.Declared = ""
+	}
+	v, fs, err := openAndJudge(ctx, m, f, detectors)
+	fr.Verdict = max(v, Safe)
+	fr.Findings = append(fr.Findings, fs...)
+	if err != nil {
+		ru := ruleByID("WS-READ-001")
+		fr.Err = fmt.Errorf("%s: %w", f.Path, err)
+		fr.Verdict = max(fr.Verdict, Unknown)
+		fr.Findings = append(fr.Findings, Finding{Rule: ru.ID, Severity: ru.Severity, Verdict: ru.Verdict,
+			Fix: ru.Fix, Message: err.Error()})
+	}
+	return fr
+}
+
+func openAndJudge(ctx context.Context, m *model.Model, f model.File, detectors []Detector) (v Verdict, fs []Finding, err error) {
+	b, err := m.Open(ctx, f.Path)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	v, fs, err = judge(ctx, detectors, f, b)
+	if err == nil {
+		err = b.Unchanged()
+	}
+	return v, fs, err
+}
+
+// judge asks the first detector that wants the file, and then looks at what
+// concerns every format.
+func judge(ctx context.Context, detectors []Detector, f model.File, b model.Blob) (Verdict, []Finding, error) {
+	r := &report{}
+	guard := &guardedBlob{Blob: b}
+	for _, d := range detectors {
+		if !d.Wants(f) {
+			continue
+		}
+		v, fs, err := d.Scan(ctx, f, guard)
+		r.merge("", v, fs)
+		if err != nil {
+			r.atLeast(Unknown)
+			return r.verdict, r.findings, err
+		}
+		break
+	}
+	if r.verdict == 0 {
+		r.add("WS-FORMAT-002", -1, "no detector judges this file")
+	}
+	checkName(r, f)
+	checkPolyglot(r, f, guard)
+	if err := guard.failed(); err != nil {
+		// A parser may have taken the failed read for the end of its
+		// structure: whatever it said is not known to be true.
+		r.atLeast(Unknown)
+		return r.verdict, r.findings, err
+	}
+	return r.result()
+}
+
+// guardedBlob remembers the first read that failed for another reason than
+// the end of the file, so that "could not be read" is never taken for "is
+// broken".
+type guardedBlob struct {
+	model.Blob
+	mu  sync.Mutex
+	err error
+}
+
+func (g *guardedBlob) ReadAt(p []byte, off int64) (int, error) {
+	n, err := g.Blob.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && off >= 0 && off <= g.Size() {
+		g.mu.Lock()
+		if g.err == nil {
+			g.err = err
+		}
+		g.mu.Unlock()
+	}
+	return n, err
+}
+
+func (g *guardedBlob) failed() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+// Unwrap gives the blob that is guarded.
+func (g *guardedBlob) Unwrap() model.Blob { return g.Blob }
