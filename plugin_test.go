@@ -8,25 +8,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-)
 
-// thirdParty gives the path of a program that tools/build makes.
-func thirdParty(t *testing.T, name string) string {
-	t.Helper()
-	dir := os.Getenv("WEIGHTSEAL_TOOLS")
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(cache, "weightseal", "tools")
-	}
-	program := filepath.Join(dir, name)
-	if _, err := os.Stat(program); err != nil {
-		t.Fatalf("%v: run `make test-deps`", err)
-	}
-	return program
-}
+	"github.com/weightseal/weightseal/internal/realtools"
+)
 
 func run(t *testing.T, env []string, program string, args ...string) string {
 	t.Helper()
@@ -75,7 +59,7 @@ func TestHelmInstallsThePlugin(t *testing.T) {
 	for _, name := range []string{"helm3", "helm4"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			helm := thirdParty(t, name)
+			helm := realtools.Path(t, name)
 			home := t.TempDir()
 			env := []string{
 				"HOME=" + home, "HELM_DATA_HOME=" + home + "/data", "HELM_CACHE_HOME=" + home + "/cache",
