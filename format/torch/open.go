@@ -21,7 +21,7 @@ func Open(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	head := make([]byte, min(512, max(size, 0)))
 	if n, err := r.ReadAt(head, 0); n < len(head) {
 		if err == nil || errors.Is(err, io.EOF) {
-			err = broken(ErrNotTorch, "", 0, "the file is shorter than %d bytes", size)
+			err = broken(ErrNotTorch, "", -1, "the file is shorter than %d bytes", size)
 		}
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func Open(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	case isLegacy(head, r, size):
 		return openLegacy(r, size, lim)
 	}
-	return nil, broken(ErrNotTorch, "", 0, "no zip, tar or legacy container of torch.save begins there")
+	return nil, broken(ErrNotTorch, "", -1, "no zip, tar or legacy container of torch.save begins there")
 }
 
 func (l Limits) defaults() Limits {
@@ -74,7 +74,7 @@ func openZip(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 			c.Findings = a.finds
 			return c, errors.Join(a.errs...)
 		}
-		return nil, broken(ErrNotTorch, "", 0, "the zip archive has no data.pkl")
+		return nil, broken(ErrNotTorch, "", -1, "the zip archive has no data.pkl")
 	}
 	for _, e := range objects {
 		z.stream("data.pkl", e)
