@@ -26,13 +26,13 @@ type pages struct {
 	data  []byte
 }
 
-func newPages() *pages {
-	return &pages{at: make([]int64, pageCount), data: make([]byte, pageCount*pageSize)}
-}
-
-// of empties the pages for another storage.
-func (p *pages) of(src io.ReaderAt, limit int64) {
+// of empties the pages for another storage, and makes more of them where it
+// has more.
+func (p *pages) of(src io.ReaderAt, base, limit int64) {
 	p.src, p.limit = src, limit
+	if n := min(pageCount, (limit-base)/pageSize+2); int64(len(p.at)) < n {
+		p.at, p.data = make([]int64, n), make([]byte, n*pageSize)
+	}
 	for i := range p.at {
 		p.at[i] = -1
 	}
@@ -42,7 +42,7 @@ func (p *pages) of(src io.ReaderAt, limit int64) {
 func (p *pages) read(b *[8]byte, off, n int64) error {
 	for i := int64(0); i < n; {
 		page := (off + i) / pageSize
-		slot := page % pageCount
+		slot := page % int64(len(p.at))
 		data := p.data[slot*pageSize:][:pageSize]
 		if p.at[slot] != page {
 			start := page * pageSize
@@ -67,7 +67,7 @@ func (w *Witness) collect(ctx context.Context, i int, p *pages) error {
 		for d, n := range t.origin.size {
 			limit += (n - 1) * t.origin.stride[d] * t.origin.form.size
 		}
-		p.of(t.origin.data, limit)
+		p.of(t.origin.data, t.origin.base, limit)
 		if err := c.split(t.origin.size, t.origin.stride, t.origin.base); err != nil {
 			return fmt.Errorf("collecting tensor %q of %s: %w", t.name, w.plan.Source.Path, err)
 		}
