@@ -290,6 +290,9 @@ func TestToTorchZip64(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n := z.File[2].UncompressedSize64; n != 4<<30+28 {
+		t.Errorf("the large storage has %d bytes", n)
+	}
 	for _, f := range z.File {
 		r, err := f.Open()
 		if err != nil {
