@@ -24,37 +24,51 @@ type pages struct {
 	limit int64 // end of what may be read
 	at    []int64
 	data  []byte
+
+	last int64 // the page in open
+	open []byte
 }
 
-func newPages() *pages {
-	return &pages{at: make([]int64, pageCount), data: make([]byte, pageCount*pageSize)}
-}
-
-// of empties the pages for another storage.
-func (p *pages) of(src io.ReaderAt, limit int64) {
-	p.src, p.limit = src, limit
+// of empties the pages for another storage, and makes more of them where it
+// has more.
+func (p *pages) of(src io.ReaderAt, base, limit int64) {
+	p.src, p.limit, p.last = src, limit, -1
+	if n := min(pageCount, (limit-base)/pageSize+2); int64(len(p.at)) < n {
+		p.at, p.data = make([]int64, n), make([]byte, n*pageSize)
+	}
 	for i := range p.at {
 		p.at[i] = -1
 	}
 }
 
-// read gives the n bytes at off, n at most 8.
-func (p *pages) read(b *[8]byte, off, n int64) error {
-	for i := int64(0); i < n; {
-		page := (off + i) / pageSize
-		slot := page % pageCount
-		data := p.data[slot*pageSize:][:pageSize]
-		if p.at[slot] != page {
-			start := page * pageSize
-			p.at[slot] = -1
-			if err := readFull(p.src, data[:min(pageSize, p.limit-start)], start); err != nil {
+// read gives the bytes at off, at most 8.
+func (p *pages) read(b []byte, off int64) error {
+	for len(b) > 0 {
+		page := off / pageSize
+		if page != p.last {
+			if err := p.turn(page); err != nil {
 				return err
 			}
-			p.at[slot] = page
 		}
-		in := off + i - page*pageSize
-		i += int64(copy(b[i:n], data[in:]))
+		n := copy(b, p.open[off-page*pageSize:])
+		b, off = b[n:], off+int64(n)
 	}
+	return nil
+}
+
+// turn opens a page, reading it when it is not there.
+func (p *pages) turn(page int64) error {
+	slot := page % int64(len(p.at))
+	data := p.data[slot*pageSize:][:pageSize]
+	if p.at[slot] != page {
+		start := page * pageSize
+		p.at[slot], p.last = -1, -1
+		if err := readFull(p.src, data[:min(pageSize, p.limit-start)], start); err != nil {
+			return err
+		}
+		p.at[slot] = page
+	}
+	p.last, p.open = page, data
 	return nil
 }
 
@@ -67,7 +81,7 @@ func (w *Witness) collect(ctx context.Context, i int, p *pages) error {
 		for d, n := range t.origin.size {
 			limit += (n - 1) * t.origin.stride[d] * t.origin.form.size
 		}
-		p.of(t.origin.data, limit)
+		p.of(t.origin.data, t.origin.base, limit)
 		if err := c.split(t.origin.size, t.origin.stride, t.origin.base); err != nil {
 			return fmt.Errorf("collecting tensor %q of %s: %w", t.name, w.plan.Source.Path, err)
 		}
@@ -136,13 +150,15 @@ func (c *collector) collect(size, stride []int64, base int64) error {
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(1, max(-1, stride[b]-stride[a]))) })
 	index := make([]int64, len(size))
-	var one [8]byte
+	changes := c.origin.form.changes()
 	for from, to := base, int64(0); ; {
-		if err := c.pages.read(&one, from, elem); err != nil {
+		one := c.slab[to : to+elem]
+		if err := c.pages.read(one, from); err != nil {
 			return err
 		}
-		c.change(&one)
-		copy(c.slab[to:to+elem], one[:elem])
+		if changes {
+			c.change(one)
+		}
 		// The next index, the smallest stride fastest.
 		k := len(order) - 1
 		for ; k >= 0; k-- {
@@ -163,7 +179,7 @@ func (c *collector) collect(size, stride []int64, base int64) error {
 }
 
 // change does to one element what its form says, byte by byte.
-func (c *collector) change(b *[8]byte) {
+func (c *collector) change(b []byte) {
 	f := c.origin.form
 	if f.swap > 1 {
 		for at := int64(0); at < f.size; at += f.swap {

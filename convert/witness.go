@@ -33,6 +33,7 @@ func (p *Plan) Witness(ctx context.Context) (*Witness, error) {
 	w := &Witness{plan: p, prints: make([]uint64, len(p.tensors))}
 	runs, others := p.runs()
 	buf := make([]byte, witnessRead)
+	var pages pages
 	again, err := w.pass(ctx, runs, buf)
 	if err != nil {
 		return nil, err
@@ -42,12 +43,8 @@ func (p *Plan) Witness(ctx context.Context) (*Witness, error) {
 			return nil, err
 		}
 	}
-	var pages *pages
 	for _, i := range others {
-		if pages == nil {
-			pages = newPages()
-		}
-		if err := w.collect(ctx, i, pages); err != nil {
+		if err := w.collect(ctx, i, &pages); err != nil {
 			return nil, err
 		}
 	}
