@@ -33,7 +33,14 @@ func (m *machine) tuple(items []Value) error {
 	if err := m.charge(nodeCost + slotCost*int64(len(items))); err != nil {
 		return err
 	}
-	return m.push(&Tuple{slices.Clone(items)})
+	return m.push(m.newTuple(items))
+}
+
+func (m *machine) newTuple(items []Value) *Tuple {
+	t := m.tuples.one()
+	t.Items = m.slots.take(len(items))
+	copy(t.Items, items)
+	return t
 }
 
 func opEmptyList(m *machine) error {

@@ -25,6 +25,11 @@ type machine struct {
 	perRule  map[string]int
 	keySets  []**keySet
 	stop     bool
+
+	slots  slab[Value]
+	tuples slab[Tuple]
+	calls  slab[Call]
+	pids   slab[Persistent]
 }
 
 // Load runs the pickle that begins at offset start of r; the stream may not

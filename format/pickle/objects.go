@@ -2,7 +2,6 @@ package pickle
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -110,7 +109,8 @@ func (m *machine) call(callee, args, kwargs Value) error {
 	if err := m.charge(callCost); err != nil {
 		return err
 	}
-	c := &Call{Opcode: m.op, Offset: m.at, Callee: callee, Args: args, Kwargs: kwargs}
+	c := m.calls.one()
+	*c = Call{Opcode: m.op, Offset: m.at, Callee: callee, Args: args, Kwargs: kwargs}
 	m.out.Calls = append(m.out.Calls, c)
 	return m.push(c)
 }
@@ -173,7 +173,7 @@ func (m *machine) callItems(callee Value, items []Value) error {
 	if err := m.charge(nodeCost + slotCost*int64(len(items))); err != nil {
 		return err
 	}
-	return m.call(callee, &Tuple{slices.Clone(items)}, nil)
+	return m.call(callee, m.newTuple(items), nil)
 }
 
 // opBuild applies a state to an object.
@@ -240,7 +240,7 @@ func opPersid(m *machine) error {
 	if err := m.charge(2*nodeCost + int64(len(line))); err != nil {
 		return err
 	}
-	return m.push(&Persistent{ID: String{string(line), true}, Offset: m.at, Opcode: m.op})
+	return m.persistent(String{string(line), true})
 }
 
 func opBinpersid(m *machine) error {
@@ -248,10 +248,17 @@ func opBinpersid(m *machine) error {
 	if err != nil {
 		return err
 	}
-	if err := m.charge(nodeCost); err != nil {
+	return m.persistent(id)
+}
+
+func (m *machine) persistent(id Value) error {
+	if err := m.charge(nodeCost + slotCost); err != nil {
 		return err
 	}
-	return m.push(&Persistent{ID: id, Offset: m.at, Opcode: m.op})
+	p := m.pids.one()
+	*p = Persistent{ID: id, Offset: m.at, Opcode: m.op}
+	m.out.Persistents = append(m.out.Persistents, p)
+	return m.push(p)
 }
 
 func opExt1(m *machine) error { return m.extension(1) }
