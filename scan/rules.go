@@ -162,8 +162,8 @@ func dataRules() []Rule {
 	return []Rule{
 		{"WS-SAFETENSORS-001", "file that readers see differently", high, Unsafe,
 			"The header can be read in two ways, or bytes of the file belong to no tensor.", fixSource},
-		{"WS-SAFETENSORS-002", "not valid safetensors", medium, Unsafe,
-			"The reference reader refuses the file: it is truncated, or its header breaks the format.", "write the file again with the safetensors library"},
+		{"WS-SAFETENSORS-002", "not valid safetensors", medium, Unknown,
+			"Every reader refuses the file: it is cut short, or its header breaks the format.", "write the file again with the safetensors library"},
 		{"WS-SAFETENSORS-003", "header outside the specification", low, Review,
 			"Reference readers accept or refuse the header without harm, but the specification forbids it.", "write the file again with the safetensors library"},
 		{"WS-SAFETENSORS-004", "remark on the header", info, Safe,

@@ -188,6 +188,29 @@ func opBuild(m *machine) error {
 		return err
 	}
 	m.out.Builds = append(m.out.Builds, Build{object, state})
+	if err := m.buildOn(object, state); err != nil || m.lim.AfterBuild == nil {
+		return err
+	}
+	return m.passOver(m.lim.AfterBuild(Build{object, state}, m.w.offset()))
+}
+
+// passOver leaves out bytes that are not opcodes.
+func (m *machine) passOver(n int64) error {
+	if n <= 0 {
+		return nil
+	}
+	if err := m.w.check(uint64(n)); err != nil {
+		return err
+	}
+	if m.frameEnd != 0 {
+		m.closeFrame()
+	}
+	m.w.skip(n)
+	m.refs += n
+	return nil
+}
+
+func (m *machine) buildOn(object Value, state State) error {
 	switch o := object.(type) {
 	case *Call:
 		o.States = append(o.States, state)

@@ -121,6 +121,11 @@ type Limits struct {
 	String int64 // one text or line operand; default 16 MiB
 	Inline int64 // Bytes up to this length are copied into Data; default 4 KiB
 	Memory int64 // bytes that all values may take, estimated; default 512 MiB
+
+	// AfterBuild, where it is set, is asked after each BUILD for the number
+	// of bytes at offset end that are no opcodes but data which the
+	// object's own unpickler takes from the file (joblib writes arrays so).
+	AfterBuild func(b Build, end int64) int64
 }
 
 // Finding is something about a stream that no ordinary writer produces. The

@@ -1,0 +1,331 @@
+package scan
+
+import (
+	"io"
+	"strings"
+
+	"github.com/weightseal/weightseal/format/pickle"
+)
+
+// call judges one call. The callee as an import has been judged already; here
+// it is what the call does with it, and the arguments.
+func (j *streamJudge) call(c *pickle.Call) error {
+	g, ok := c.Callee.(*pickle.Global)
+	if !ok {
+		j.r.add("WS-PICKLE-006", c.Offset, "%s is called", describe(c.Callee)).withOpcode(c.Opcode)
+		return nil
+	}
+	module, name := g.Mapped()
+	if module == "torch.storage" && name == "_load_from_bytes" {
+		return j.inner(c, g)
+	}
+	u := classify(g)
+	if module == "copyreg" && name == "_reconstructor" {
+		j.reconstructor(c, g)
+		return nil
+	}
+	if (c.Opcode == opInst || c.Opcode == opObj || c.Opcode == opNewObjEx) && !u.inert() {
+		j.r.add("WS-PICKLE-009", c.Offset, "%s is made by %s", globalName(g), opcodeName(c.Opcode)).withGlobal(g).withOpcode(c.Opcode)
+	}
+	switch u {
+	case constant, value:
+		j.r.add("WS-PICKLE-024", c.Offset, "%s is called", globalName(g)).withGlobal(g)
+	case holder:
+		if c.Opcode == opReduce || c.Opcode == opInst || c.Opcode == opObj {
+			j.calledHolder(c, g, module, name)
+		}
+		j.plainArgs(c, g, nil)
+	case builder, class, function:
+		if c.Opcode == opInst || c.Opcode == opObj || c.Opcode == opNewObjEx {
+			j.r.add("WS-PICKLE-016", c.Offset, "%s is made by %s", globalName(g), opcodeName(c.Opcode)).withGlobal(g)
+		}
+		j.allowedCall(c, g, module, name)
+	case foreign:
+		j.plainArgs(c, g, nil)
+	}
+	return nil
+}
+
+// calledHolder judges a class whose constructor is run. Scikit-learn's
+// convention is that constructors only keep their arguments; numpy's types
+// convert theirs.
+func (j *streamJudge) calledHolder(c *pickle.Call, g *pickle.Global, module, name string) {
+	if strings.HasPrefix(module, "sklearn.") || module == "numpy" && name != "memmap" {
+		return
+	}
+	j.r.add("WS-PICKLE-024", c.Offset, "the constructor of %s is called", globalName(g)).withGlobal(g)
+}
+
+// reconstructor judges copyreg._reconstructor(cls, base, state), with which
+// protocols 0 and 1 make instances.
+func (j *streamJudge) reconstructor(c *pickle.Call, g *pickle.Global) {
+	args, ok := c.Args.(*pickle.Tuple)
+	if ok && c.Opcode == opReduce && len(args.Items) == 3 {
+		cls, isClass := args.Items[0].(*pickle.Global)
+		base, isBase := args.Items[1].(*pickle.Global)
+		if isClass && isBase && baseIsPlain(base) {
+			switch classify(cls) {
+			case foreign, holder, builder, class:
+				j.plain(c, g, args.Items[2])
+				return
+			}
+		}
+	}
+	j.r.add("WS-PICKLE-007", c.Offset, "%s makes an object of a class that is not known to be inert", globalName(g)).withGlobal(g)
+}
+
+func baseIsPlain(g *pickle.Global) bool {
+	m, n := g.Mapped()
+	switch n {
+	case "object", "dict", "list", "set", "int", "float", "str":
+		return m == "builtins"
+	}
+	return false
+}
+
+// The positions of arguments that a rebuild function would call or keep.
+var (
+	hookAt = map[string]int{
+		"_rebuild_tensor_v2": 5, "_rebuild_tensor_v3": 5, "_rebuild_parameter": 2,
+		"_rebuild_parameter_with_state": 2, "_rebuild_qtensor": 6,
+	}
+)
+
+// allowedCall checks the arguments of an allowed call as strictly as the call.
+func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name string) {
+	var items []pickle.Value
+	if t, ok := c.Args.(*pickle.Tuple); ok {
+		items = t.Items
+	}
+	switch module + "." + name {
+	case "torch._tensor._rebuild_from_type_v2":
+		j.fromType(c, g, items)
+		return
+	case "_codecs.encode":
+		j.encode(c, g, items)
+	case "builtins.bytes", "builtins.bytearray", "builtins.range":
+		j.sized(c, g, items)
+	case "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct":
+		j.ndarrayClass(c, g, items)
+	case "numpy.dtype":
+		j.dtypeCode(c, g, items)
+	}
+	if at, ok := hookAt[name]; ok && module == "torch._utils" && at < len(items) && !emptyHooks(items[at]) {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s gets backward hooks", globalName(g)).withGlobal(g)
+	}
+	j.plainArgs(c, g, items)
+	j.filled(c, g, module, name)
+}
+
+// fromType judges torch._tensor._rebuild_from_type_v2(func, type, args, state),
+// which calls its first argument and sets the state as attributes.
+func (j *streamJudge) fromType(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	if len(items) != 4 {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s with %d arguments", globalName(g), len(items)).withGlobal(g)
+		return
+	}
+	fn, ok := items[0].(*pickle.Global)
+	m, n := "", ""
+	if ok {
+		m, n = fn.Mapped()
+	}
+	if !ok || m != "torch._utils" || !isTorchRebuild(n) {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s calls %s", globalName(g), describe(items[0])).withGlobal(g)
+		return
+	}
+	switch cls, ok := items[1].(*pickle.Global); {
+	case !ok, classify(cls) != class && classify(cls) != foreign && classify(cls) != holder:
+		j.r.add("WS-PICKLE-007", c.Offset, "%s makes a %s", globalName(g), describe(items[1])).withGlobal(g)
+	}
+	inner := &pickle.Call{Opcode: opReduce, Offset: c.Offset, Callee: fn, Args: items[2]}
+	j.allowedCall(inner, fn, m, n)
+	j.state(items[3], c.Offset, c.Opcode)
+}
+
+func (j *streamJudge) encode(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	if len(items) == 2 {
+		text, ok := items[0].(pickle.String)
+		enc, ok2 := items[1].(pickle.String)
+		if ok && ok2 && (enc.S == "latin1" || enc.S == "latin-1" || enc.S == "iso-8859-1" || enc.S == "utf-8" && text.Valid) {
+			return
+		}
+		if b, isBytes := items[1].(*pickle.Bytes); isBytes && string(b.Data) == "latin1" {
+			return
+		}
+	}
+	j.r.add("WS-PICKLE-007", c.Offset, "%s with another codec than latin1", globalName(g)).withGlobal(g)
+}
+
+// sized keeps a few bytes of pickle from taking the memory of the loader.
+func (j *streamJudge) sized(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	for _, v := range items {
+		n, ok := v.(pickle.Int)
+		_, big := v.(pickle.BigInt)
+		if big || ok && n > 1<<30 {
+			j.r.add("WS-PICKLE-007", c.Offset, "%s takes more memory than the file could need", globalName(g)).withGlobal(g)
+		}
+	}
+}
+
+// ndarrayClass checks the class that numpy's _reconstruct makes.
+func (j *streamJudge) ndarrayClass(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	if len(items) > 0 {
+		if cls, ok := items[0].(*pickle.Global); ok {
+			if u := classify(cls); u == class || u == holder || u == builder || u == foreign {
+				return
+			}
+		}
+	}
+	j.r.add("WS-PICKLE-007", c.Offset, "%s makes something else than an array", globalName(g)).withGlobal(g)
+}
+
+// dtypeCode checks a dtype's code: numbers and text are plain; objects and
+// whatever is described by other means are not.
+func (j *streamJudge) dtypeCode(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	if len(items) > 0 {
+		if code, ok := text(items[0]); ok && plainCode(code) {
+			return
+		}
+	}
+	j.r.add("WS-PICKLE-020", c.Offset, "an array of an unusual dtype").withGlobal(g)
+}
+
+// plainCode says whether a dtype's code, as numpy pickles it ("f4", "U7"), is
+// of numbers, truth values, or text.
+func plainCode(code string) bool {
+	code = strings.TrimLeft(code, "<>=|")
+	if code == "" {
+		return false
+	}
+	for _, d := range code[1:] {
+		if d < '0' || d > '9' {
+			return false
+		}
+	}
+	switch code[0] {
+	case 'b', 'i', 'u', 'f', 'c', 'U', 'S', '?':
+		return true
+	}
+	return false
+}
+
+// filled judges items set on or appended to the result of an allowed call.
+func (j *streamJudge) filled(c *pickle.Call, g *pickle.Global, module, name string) {
+	key := module + "." + name
+	mapping := key == "collections.OrderedDict" || key == "collections.Counter" || key == "collections.defaultdict" ||
+		key == "builtins.dict" || strings.HasSuffix(name, "AttributeDict") || strings.HasPrefix(module, "omegaconf.")
+	sequence := key == "builtins.set" || key == "builtins.list" || key == "builtins.bytearray" || key == "collections.deque"
+	if len(c.Items) > 0 && !mapping || len(c.Appends) > 0 && !sequence {
+		j.r.add("WS-PICKLE-024", c.Offset, "items are put into the result of %s", globalName(g)).withGlobal(g)
+	}
+}
+
+// plainArgs checks that no argument is something that the callee could call.
+func (j *streamJudge) plainArgs(c *pickle.Call, g *pickle.Global, _ []pickle.Value) {
+	j.plain(c, g, c.Args)
+	if c.Kwargs != nil {
+		j.plain(c, g, c.Kwargs)
+	}
+}
+
+// plain walks a value's containers for functions and opaque objects. Calls
+// inside are judged on their own.
+func (j *streamJudge) plain(c *pickle.Call, g *pickle.Global, v pickle.Value) {
+	w := newWalk(v)
+	for w.next() {
+		switch v := w.value.(type) {
+		case *pickle.Global:
+			switch classify(v) {
+			case function, constant:
+				if classify(g) != foreign && classify(g) != holder {
+					j.r.add("WS-PICKLE-007", c.Offset, "%s gets %s as an argument", globalName(g), globalName(v)).withGlobal(g)
+				}
+			case class, value, holder, builder:
+			case foreign:
+			default:
+				j.r.add("WS-PICKLE-007", c.Offset, "%s gets %s as an argument", globalName(g), globalName(v)).withGlobal(g)
+			}
+		case *pickle.Extension:
+			j.r.add("WS-PICKLE-007", c.Offset, "%s gets an object of the extension registry", globalName(g)).withGlobal(g)
+		}
+	}
+}
+
+// emptyHooks says whether a value is what torch.save writes where a tensor has
+// no hooks: an empty OrderedDict, or nothing.
+func emptyHooks(v pickle.Value) bool {
+	switch v := v.(type) {
+	case pickle.None:
+		return true
+	case *pickle.Dict:
+		return len(v.Items) == 0
+	case *pickle.Tuple:
+		return len(v.Items) == 0
+	case *pickle.Call:
+		g, ok := v.Callee.(*pickle.Global)
+		if !ok || len(v.Items)+len(v.Appends)+len(v.States) > 0 || v.Kwargs != nil {
+			return false
+		}
+		m, n := g.Mapped()
+		args, ok := v.Args.(*pickle.Tuple)
+		return m == "collections" && n == "OrderedDict" && ok && (len(args.Items) == 0 || len(args.Items) == 1 && emptyList(args.Items[0]))
+	}
+	return false
+}
+
+func emptyList(v pickle.Value) bool {
+	l, ok := v.(*pickle.List)
+	return ok && len(l.Items) == 0
+}
+
+// inner judges torch.storage._load_from_bytes(b): what pickle.dump writes for
+// a tensor. It loads the bytes as a checkpoint of their own.
+func (j *streamJudge) inner(c *pickle.Call, g *pickle.Global) error {
+	t, ok := c.Args.(*pickle.Tuple)
+	if ok && len(t.Items) == 1 {
+		if b, isBytes := t.Items[0].(*pickle.Bytes); isBytes {
+			j.r.add("WS-PICKLE-021", c.Offset, "%s loads %d bytes of this file", globalName(g), b.Len).withGlobal(g)
+			return nested{}.scan(j.ctx, j.r, j.blob, "bytes", bytesReader(j.source, b), b.Len)
+		}
+	}
+	j.r.add("WS-PICKLE-007", c.Offset, "%s gets bytes that are not in the file", globalName(g)).withGlobal(g)
+	return nil
+}
+
+func bytesReader(source io.ReaderAt, b *pickle.Bytes) io.ReaderAt {
+	if b.Data != nil {
+		return strings.NewReader(string(b.Data))
+	}
+	return io.NewSectionReader(source, b.Offset, b.Len)
+}
+
+// text gives a string or a Python 2 str.
+func text(v pickle.Value) (string, bool) {
+	switch v := v.(type) {
+	case pickle.String:
+		return v.S, true
+	case *pickle.Bytes:
+		return string(v.Data), v.Data != nil && v.Len < 1<<10
+	}
+	return "", false
+}
+
+// describe names a value in a message.
+func describe(v pickle.Value) string {
+	switch v := v.(type) {
+	case *pickle.Global:
+		return globalName(v)
+	case *pickle.Call:
+		if g, ok := v.Callee.(*pickle.Global); ok {
+			return "the result of " + globalName(g)
+		}
+		return "the result of a call"
+	case *pickle.Extension:
+		return "an object of the extension registry"
+	case *pickle.Persistent:
+		return "a persistent object"
+	case *pickle.Buffer:
+		return "an out-of-band buffer"
+	}
+	return "a plain value"
+}

@@ -1,0 +1,195 @@
+package scan
+
+import (
+	"context"
+	"path"
+	"strings"
+
+	"github.com/weightseal/weightseal/model"
+)
+
+// jsonDetector judges JSON files: keys that make a loader import code, chat
+// templates, Keras configurations, and the text itself.
+type jsonDetector struct{}
+
+func (jsonDetector) Name() string { return "json" }
+
+func (jsonDetector) Wants(f model.File) bool { return f.Format == model.JSON }
+
+// maxConfig bounds the text of a configuration. Tokenizers with large
+// vocabularies take tens of megabytes.
+const maxConfig = 256 << 20
+
+func (jsonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
+	r := &report{verdict: Safe}
+	if b.Size() > maxConfig {
+		r.add("WS-LIMIT-001", -1, "a JSON text of more than %d bytes", maxConfig)
+		return r.result()
+	}
+	scanJSON(r, path.Base(f.Path), b)
+	return r.result()
+}
+
+// scanJSON walks a JSON text. A text that breaks off is judged up to there.
+func scanJSON(r *report, name string, b model.Blob) {
+	lines := strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".ndjson")
+	c := &configWalk{r: r, name: name}
+	l := &jsonLexer{c: newCursor(b, 0, b.Size()), out: c}
+	if err := l.run(lines); err != nil {
+		r.add("WS-CONFIG-004", l.c.pos, "no valid JSON: %v", err)
+	}
+}
+
+// configWalk judges the members of a JSON text as they come.
+type configWalk struct {
+	r     *report
+	name  string // of the file
+	stack []configLevel
+	// keras says that class_name is one of Keras's: the text is judged as a
+	// Keras configuration too.
+	keras bool
+}
+
+type configLevel struct {
+	object bool
+	key    string
+	keyAt  int64
+	seen   map[string]struct{}
+	index  int
+	class  kerasObject
+}
+
+func (c *configWalk) top() *configLevel {
+	if len(c.stack) == 0 {
+		return nil
+	}
+	return &c.stack[len(c.stack)-1]
+}
+
+func (c *configWalk) begin(kind byte, off int64) {
+	c.value("", kind, off)
+	c.stack = append(c.stack, configLevel{object: kind == '{', keyAt: off})
+}
+
+func (c *configWalk) end() {
+	l := c.top()
+	if l.object {
+		l.class.judge(c.r, l.keyAt)
+	}
+	c.stack = c.stack[:len(c.stack)-1]
+}
+
+func (c *configWalk) key(name string, off int64) {
+	l := c.top()
+	if l.seen == nil {
+		l.seen = map[string]struct{}{}
+	}
+	n := len(l.seen)
+	l.seen[name] = struct{}{}
+	if len(l.seen) == n {
+		rule := "WS-CONFIG-003"
+		if isLoaderKey(name) || name == "class_name" || name == "config" && l.class.name != "" {
+			rule = "WS-KERAS-003"
+			if isLoaderKey(name) {
+				rule = "WS-CONFIG-001"
+			}
+		}
+		c.r.add(rule, off, "the key %q is there twice", clip(name))
+	}
+	l.key, l.keyAt = name, off
+}
+
+func (c *configWalk) text(s string, off int64)   { c.value(s, '"', off) }
+func (c *configWalk) scalar(s string, off int64) { c.value(s, '0', off) }
+
+// path gives the keys from the root to where the walk is, for messages.
+func (c *configWalk) path() string {
+	var keys []string
+	for _, l := range c.stack {
+		if l.object {
+			keys = append(keys, clip(l.key))
+		}
+	}
+	return strings.Join(keys, ".")
+}
+
+// value judges a value; kind is '{', '[', '"' or '0', s its text.
+func (c *configWalk) value(s string, kind byte, off int64) {
+	l := c.top()
+	if l == nil {
+		return
+	}
+	if !l.object {
+		l.index++
+		c.element(s, kind, off, l.index-1)
+		return
+	}
+	l.class.set(l.key, s, kind)
+	c.member(l.key, s, kind, l.keyAt)
+}
+
+// isLoaderKey knows the keys that make a loader import or call what they name.
+var isLoaderKey = words(`auto_map trust_remote_code custom_pipelines custom_pipeline _target_ __target__ py/object py/reduce
+py/function py/repr py/type loader_module python_function`)
+
+// member judges a member of an object.
+func (c *configWalk) member(key, s string, kind byte, off int64) {
+	switch key {
+	case "auto_map", "custom_pipelines", "custom_pipeline":
+		if kind != '0' && s != "" || kind == '{' {
+			c.r.add("WS-CONFIG-001", off, "%s makes the loader import Python files of the model", c.path())
+		}
+	case "trust_remote_code":
+		if s == "true" {
+			c.r.add("WS-CONFIG-001", off, "%s allows the loader to run code of the model", c.path())
+		}
+	case "_target_", "__target__":
+		if kind == '"' {
+			c.r.add("WS-CONFIG-001", off, "%s names %s, which instantiating the configuration calls", c.path(), clip(s))
+		}
+	case "py/reduce", "py/function", "py/repr":
+		c.r.add("WS-CONFIG-002", off, "%s: jsonpickle calls what it names", c.path())
+	case "py/object", "py/type":
+		c.r.add("WS-CONFIG-001", off, "%s: jsonpickle imports %s", c.path(), clip(s))
+	case "loader_module", "python_function":
+		if kind == '"' {
+			c.r.add("WS-CONFIG-001", off, "%s makes the loader import %s", c.path(), clip(s))
+		}
+	case "_attn_implementation", "attn_implementation":
+		if kind == '"' && strings.Contains(s, "/") {
+			c.r.add("WS-CONFIG-001", off, "%s makes the loader fetch code from %s", c.path(), clip(s))
+		}
+	case "chat_template", "template":
+		if kind == '"' && (key == "chat_template" || c.under("chat_template")) {
+			checkTemplate(c.r, s, off, c.path())
+		}
+	case "type":
+		if c.name == "modules.json" && kind == '"' && !strings.HasPrefix(s, "sentence_transformers.") {
+			c.r.add("WS-CONFIG-001", off, "the module type %s is imported by its name", clip(s))
+		}
+	}
+	if kind == '"' && c.under("chat_template") && key != "template" && key != "name" {
+		checkTemplate(c.r, s, off, c.path())
+	}
+}
+
+// under says whether the walk is inside a member of the name.
+func (c *configWalk) under(key string) bool {
+	for _, l := range c.stack[:len(c.stack)-1] {
+		if l.object && l.key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// element judges an element of an array. A diffusers pipeline names its parts
+// as [library, class]; a library that is none is a file of the model.
+func (c *configWalk) element(s string, kind byte, off int64, index int) {
+	if kind == '"' && c.name == "model_index.json" && index == 0 && len(c.stack) == 2 && !isPipelineLibrary(s) {
+		c.r.add("WS-CONFIG-001", off, "%s: the library %q is a file of the model or of an unknown package", c.path(), clip(s))
+	}
+}
+
+var isPipelineLibrary = words(`diffusers transformers onnxruntime optimum stable_diffusion flax k_diffusion peft sentencepiece
+torch numpy schedulers`)

@@ -1,0 +1,334 @@
+package scan
+
+import (
+	"strings"
+
+	"github.com/weightseal/weightseal/format/pickle"
+)
+
+// use says what a pickle may do with a global.
+type use int
+
+const (
+	forbidden use = iota // reaches code: unsafe
+	dangerous            // as forbidden, and known to be a gadget
+	dotted               // an attribute path
+	malformed            // no name that Python could import
+	foreign              // of a package that nobody can judge: review
+	holder               // a class that holds data; made by NEWOBJ, never called: review
+	builder              // a class or function that makes data from plain arguments: review
+	constant             // a value or function that may only be kept: review
+	value                // on the allow-list, a value (dtype, layout)
+	class                // on the allow-list, a class
+	function             // on the allow-list, a function that makes data
+)
+
+// allowed says that the weights-only list has the global.
+func (u use) allowed() bool { return u >= value }
+
+// inert says that the global is known to do nothing by itself.
+func (u use) inert() bool { return u >= holder }
+
+// classify judges a global by the name that a Python 3 unpickler would import.
+func classify(g *pickle.Global) use {
+	module, name := g.Mapped()
+	switch {
+	case module == pickle.ComputedName || name == pickle.ComputedName:
+		return dangerous
+	case strings.Contains(name, "."):
+		return dotted
+	case !isModuleName(module) || !isIdentifier(name):
+		return malformed
+	}
+	if u := allowListed(module, name); u.allowed() {
+		return u
+	}
+	if u, ok := inertListed(module, name); ok {
+		return u
+	}
+	top, _, _ := strings.Cut(module, ".")
+	switch {
+	case strings.HasPrefix(name, "__"):
+		return dangerous // __builtins__, __import__, __loader__ of any module
+	case !isStdlib(top) && !isCommonPackage(top):
+		return foreign // __main__ too: the program that loads must define it
+	case knownGadget(module, name):
+		return dangerous
+	}
+	return forbidden
+}
+
+// isModuleName says whether s is identifiers joined by dots.
+func isModuleName(s string) bool {
+	for part := range strings.SplitSeq(s, ".") {
+		if !isIdentifier(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// isIdentifier is the lexical rule without Unicode's finer points: names of
+// other scripts pass, controls and punctuation do not. <lambda> is what
+// picklers write for functions that cannot be imported.
+func isIdentifier(s string) bool {
+	if s == "" || s[0] >= '0' && s[0] <= '9' {
+		return false
+	}
+	for _, r := range s {
+		if r < 0x80 && r != '_' && (r < '0' || r > '9' && r < 'A' || r > 'Z' && r < 'a' || r > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// allowListed is PyTorch's weights-only list (torch/_weights_only_unpickler.py)
+// and the reconstruction of numpy arrays of plain dtypes.
+func allowListed(module, name string) use {
+	switch module {
+	case "torch":
+		switch {
+		case isTorchDtype(name):
+			return value
+		case isTorchStorage(name) || isTorchTensor(name), name == "Size", name == "device", name == "Tensor":
+			return class
+		case name == "per_tensor_affine" || name == "per_tensor_symmetric" || name == "per_channel_affine" ||
+			name == "per_channel_symmetric" || name == "per_channel_affine_float_qparams":
+			return value
+		}
+	case "torch.cuda":
+		if isTorchStorage(name) || isTorchTensor(name) {
+			return class
+		}
+	case "torch.sparse", "torch.cuda.sparse":
+		if isTorchTensor(name) {
+			return class
+		}
+	case "torch.storage":
+		if name == "TypedStorage" || name == "UntypedStorage" || name == "_TypedStorage" || name == "_UntypedStorage" {
+			return class
+		}
+	case "torch._utils":
+		if isTorchRebuild(name) {
+			return function
+		}
+	case "torch._tensor":
+		if name == "_rebuild_from_type_v2" {
+			return function
+		}
+	case "torch.nn.parameter":
+		if name == "Parameter" {
+			return class
+		}
+	case "torch.serialization":
+		if name == "_get_layout" {
+			return function
+		}
+	case "collections":
+		if name == "OrderedDict" || name == "Counter" {
+			return class
+		}
+	case "_codecs":
+		if name == "encode" {
+			return function
+		}
+	case "builtins":
+		switch name {
+		case "bytearray", "set", "frozenset", "complex", "bytes":
+			return class
+		}
+	case "numpy":
+		if name == "ndarray" || name == "dtype" {
+			return class
+		}
+	case "numpy.core.multiarray", "numpy._core.multiarray":
+		if name == "_reconstruct" || name == "scalar" {
+			return function
+		}
+	case "numpy.core.numeric", "numpy._core.numeric":
+		if name == "_frombuffer" {
+			return function
+		}
+	}
+	return forbidden
+}
+
+var isTorchDtype = words(`float64 double float32 float float16 half bfloat16 int64 long int32 int int16 short
+int8 uint8 bool complex128 cdouble complex64 cfloat complex32 chalf qint8 qint32 quint8 quint4x2 quint2x4
+float8_e5m2 float8_e4m3fn float8_e5m2fnuz float8_e4m3fnuz float8_e8m0fnu float4_e2m1fn_x2
+bits8 bits16 bits1x8 bits2x4 bits4x2 uint16 uint32 uint64
+uint1 uint2 uint3 uint4 uint5 uint6 uint7 int1 int2 int3 int4 int5 int6 int7`)
+
+var isTorchRebuild = words(`_rebuild_parameter _rebuild_parameter_with_state _rebuild_qtensor _rebuild_tensor
+_rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_sparse_tensor _rebuild_sparse_csr_tensor
+_rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass _rebuild_device_tensor_from_numpy
+_rebuild_device_tensor_from_cpu_tensor`)
+
+var isTorchType = words(`Double Float Half BFloat16 Long Int Short Char Byte Bool ComplexDouble ComplexFloat
+QInt8 QUInt8 QInt32 QUInt4x2 QUInt2x4 Untyped`)
+
+func isTorchStorage(name string) bool {
+	t, ok := strings.CutSuffix(name, "Storage")
+	return ok && isTorchType(t)
+}
+
+func isTorchTensor(name string) bool {
+	t, ok := strings.CutSuffix(name, "Tensor")
+	return ok && t != "Untyped" && isTorchType(t)
+}
+
+// inertListed knows classes that hold data and do nothing by being made.
+func inertListed(module, name string) (use, bool) {
+	if u, ok := inertExact(module, name); ok {
+		return u, ok
+	}
+	return inertPattern(module, name)
+}
+
+func inertExact(module, name string) (use, bool) {
+	for _, g := range inertGroups {
+		if !g.modules(module) {
+			continue
+		}
+		if g.names(name) {
+			return g.use, true
+		}
+	}
+	return 0, false
+}
+
+type inertGroup struct {
+	modules, names func(string) bool
+	use            use
+}
+
+var inertGroups = []inertGroup{
+	{words(`builtins`), words(`object int float bool str list dict tuple slice range`), builder},
+	{words(`builtins`), words(`type NoneType`), constant},
+	{words(`collections`), words(`defaultdict deque`), builder},
+	{words(`argparse`), words(`Namespace`), builder},
+	{words(`types`), words(`SimpleNamespace`), builder},
+	{words(`datetime`), words(`datetime date time timedelta timezone`), builder},
+	{words(`decimal`), words(`Decimal`), builder},
+	{words(`fractions`), words(`Fraction`), builder},
+	{words(`uuid`), words(`UUID SafeUUID`), builder},
+	{words(`pathlib pathlib._local`), words(`PurePath PurePosixPath PureWindowsPath Path PosixPath WindowsPath`), builder},
+	{words(`re`), words(`_compile`), builder},
+	{words(`typing`), words(`Any Union Optional List Dict Tuple`), constant},
+	{words(`numpy`), words(`matrix memmap recarray generic number bool_ bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
+		float16 float32 float64 longdouble complex64 complex128 str_ bytes_ intc uintc longlong ulonglong void datetime64 timedelta64`), holder},
+	{words(`numpy.dtypes`), words(`BoolDType Int8DType Int16DType Int32DType Int64DType UInt8DType UInt16DType UInt32DType
+		UInt64DType Float16DType Float32DType Float64DType Complex64DType Complex128DType StrDType BytesDType ObjectDType`), builder},
+	{words(`numpy.core.records numpy._core.records numpy.rec`), words(`recarray record`), holder},
+	{words(`numpy.ma.core`), words(`_mareconstruct MaskedArray`), builder},
+	{words(`numpy.matrixlib.defmatrix`), words(`matrix`), holder},
+	{words(`numpy.random._pickle`), words(`__randomstate_ctor __generator_ctor __bit_generator_ctor`), builder},
+	{words(`numpy.random._mt19937 numpy.random._pcg64 numpy.random._philox numpy.random._sfc64 numpy.random.bit_generator`),
+		words(`MT19937 PCG64 PCG64DXSM Philox SFC64 SeedSequence __pyx_unpickle_SeedSequence`), builder},
+	{words(`numpy.random.mtrand`), words(`RandomState`), builder},
+	{words(`joblib.numpy_pickle joblib.numpy_pickle_utils`), words(`NumpyArrayWrapper`), holder},
+	{words(`scipy.sparse scipy.sparse.csr scipy.sparse._csr scipy.sparse.csc scipy.sparse._csc scipy.sparse.coo scipy.sparse._coo
+		scipy.sparse.lil scipy.sparse._lil scipy.sparse.dok scipy.sparse._dok scipy.sparse._matrix`),
+		words(`csr_matrix csc_matrix coo_matrix lil_matrix dok_matrix csr_array csc_array coo_array`), holder},
+	{words(`omegaconf.dictconfig`), words(`DictConfig`), builder},
+	{words(`omegaconf.listconfig`), words(`ListConfig`), builder},
+	{words(`omegaconf.base`), words(`ContainerMetadata Metadata SCMode`), builder},
+	{words(`omegaconf.nodes`), words(`AnyNode IntegerNode FloatNode BooleanNode StringNode BytesNode PathNode EnumNode ValueNode UnionNode`), builder},
+	{words(`torch.nn.parameter`), words(`Buffer UninitializedParameter UninitializedBuffer`), holder},
+	{words(`torch.nn.parallel.data_parallel`), words(`DataParallel`), holder},
+	{words(`torch.nn.parallel.distributed`), words(`DistributedDataParallel`), holder},
+	{words(`torch.nn.backends.thnn`), words(`_get_thnn_function_backend`), builder},
+	{words(`torch.nn.functional torch._C._nn`), words(`relu relu6 gelu silu elu selu celu leaky_relu sigmoid tanh softmax log_softmax
+		hardtanh hardswish mish softplus`), constant},
+	{words(`torch`), words(`relu tanh sigmoid strided sparse_coo preserve_format contiguous_format channels_last`), constant},
+	{words(`torch._utils`), words(`_rebuild_nested_tensor`), builder},
+	{words(`torch.optim torch.optim.adam torch.optim.adamw torch.optim.sgd torch.optim.rmsprop torch.optim.adagrad torch.optim.adadelta
+		torch.optim.adamax torch.optim.asgd torch.optim.lbfgs torch.optim.nadam torch.optim.radam torch.optim.rprop torch.optim.sparse_adam torch.optim.optimizer`),
+		words(`Adam AdamW SGD RMSprop Adagrad Adadelta Adamax ASGD LBFGS NAdam RAdam Rprop SparseAdam Optimizer`), holder},
+	{words(`torch.optim.lr_scheduler`), words(`LambdaLR StepLR MultiStepLR ExponentialLR CosineAnnealingLR CosineAnnealingWarmRestarts
+		ReduceLROnPlateau CyclicLR OneCycleLR LinearLR ConstantLR PolynomialLR SequentialLR ChainedScheduler MultiplicativeLR`), holder},
+	{words(`pytorch_lightning.utilities.parsing lightning.pytorch.utilities.parsing lightning_fabric.utilities.data lightning.fabric.utilities.data`),
+		words(`AttributeDict`), builder},
+	{words(`transformers.training_args transformers.training_args_seq2seq`), words(`TrainingArguments Seq2SeqTrainingArguments`), holder},
+	{words(`transformers.training_args`), words(`OptimizerNames ParallelMode`), builder},
+	{words(`transformers.trainer_utils`), words(`IntervalStrategy SchedulerType HubStrategy SaveStrategy EvaluationStrategy EvalPrediction FSDPOption`), builder},
+	{words(`transformers.trainer_pt_utils`), words(`AcceleratorConfig`), holder},
+	{words(`accelerate.state`), words(`PartialState AcceleratorState GradientState`), holder},
+	{words(`accelerate.utils.dataclasses`), words(`DistributedType DynamoBackend DeepSpeedPlugin GradientAccumulationPlugin`), builder},
+	{words(`xgboost.core lightgbm.basic`), words(`Booster`), holder},
+	{words(`xgboost.sklearn`), words(`XGBClassifier XGBRegressor XGBRanker XGBRFClassifier XGBRFRegressor XGBModel`), holder},
+	{words(`lightgbm.sklearn`), words(`LGBMClassifier LGBMRegressor LGBMRanker LGBMModel`), holder},
+	{words(`pandas.core.frame`), words(`DataFrame`), holder},
+	{words(`pandas.core.series`), words(`Series`), holder},
+	{words(`pandas.core.indexes.base`), words(`Index _new_Index`), builder},
+	{words(`pandas.core.indexes.range pandas.core.indexes.numeric`), words(`RangeIndex Int64Index Float64Index`), holder},
+	{words(`pandas.core.internals.managers`), words(`BlockManager SingleBlockManager`), builder},
+	{words(`pandas._libs.internals`), words(`_unpickle_block BlockManager`), builder},
+	{words(`sklearn.tree._tree sklearn.tree.tree`), words(`Tree`), builder},
+	{words(`sklearn.neighbors._kd_tree sklearn.neighbors._ball_tree sklearn.neighbors.kd_tree sklearn.neighbors.ball_tree sklearn.metrics._dist_metrics sklearn.neighbors.dist_metrics`),
+		words(`newObj KDTree BallTree KDTree64 BallTree64 EuclideanDistance EuclideanDistance64 MinkowskiDistance MinkowskiDistance64`), builder},
+	{words(`sklearn._loss._loss sklearn._loss.loss sklearn._loss.link sklearn.ensemble._gb_losses sklearn.ensemble._hist_gradient_boosting.predictor sklearn.ensemble._hist_gradient_boosting.binning`),
+		words(`HalfBinomialLoss HalfMultinomialLoss HalfSquaredError CyHalfBinomialLoss CyHalfMultinomialLoss CyHalfSquaredError LogitLink MultinomialLogit IdentityLink
+		Interval BinomialDeviance MultinomialDeviance LeastSquaresError TreePredictor _BinMapper __pyx_unpickle_CyHalfBinomialLoss __pyx_unpickle_CyHalfSquaredError`), builder},
+	{words(`sklearn.utils._bunch sklearn.utils`), words(`Bunch`), holder},
+}
+
+// inertPattern knows families of classes by where they live.
+func inertPattern(module, name string) (use, bool) {
+	parts := strings.Split(module, ".")
+	camel := name[0] >= 'A' && name[0] <= 'Z'
+	switch {
+	case strings.HasPrefix(module, "torch.nn.modules.") && len(parts) == 4 && isTorchModule(name):
+		return builder, true
+	case parts[0] == "sklearn" && len(parts) >= 2 && isEstimator(name) && isEstimatorPackage(parts[1]):
+		return holder, true
+	case strings.HasPrefix(module, "torchvision.models.") && camel && isVisionModel(name):
+		return holder, true
+	case len(parts) == 4 && parts[0] == "transformers" && parts[1] == "models" && camel &&
+		(strings.HasPrefix(parts[3], "modeling_") || strings.HasPrefix(parts[3], "configuration_")):
+		return holder, true
+	case (strings.HasPrefix(module, "pytorch_lightning.callbacks.") || strings.HasPrefix(module, "lightning.pytorch.callbacks.")) && camel:
+		return holder, true
+	}
+	return 0, false
+}
+
+var isEstimatorPackage = words(`calibration cluster compose covariance cross_decomposition decomposition
+discriminant_analysis dummy ensemble feature_extraction feature_selection frozen gaussian_process impute isotonic
+kernel_approximation kernel_ridge linear_model manifold mixture model_selection multiclass multioutput
+naive_bayes neighbors neural_network pipeline preprocessing random_projection semi_supervised svm tree
+grid_search lda qda hmm`)
+
+var isVisionModel = words(`ResNet BasicBlock Bottleneck VGG AlexNet DenseNet SqueezeNet Inception3 GoogLeNet MobileNetV2
+MobileNetV3 ShuffleNetV2 EfficientNet RegNet VisionTransformer SwinTransformer ConvNeXt MNASNet Conv2dNormActivation
+ConvNormActivation ConvBNReLU InvertedResidual SqueezeExcitation`)
+
+// knownGadget only raises the severity and the wording of what is unsafe
+// anyway, because it is not on the allow-list.
+func knownGadget(module, name string) bool {
+	top, _, _ := strings.Cut(module, ".")
+	switch {
+	case isGadgetModule(top) || isGadgetModule(module):
+		return true
+	case module == "builtins":
+		return isGadgetBuiltin(name)
+	}
+	return isGadgetName(name)
+}
+
+var isGadgetModule = words(`os posix nt _posixsubprocess subprocess pty popen2 commands sys importlib _frozen_importlib
+_frozen_importlib_external imp runpy code codeop pickle _pickle cPickle dill cloudpickle marshal shelve ctypes _ctypes cffi
+socket _socket ssl http urllib urllib2 urllib3 requests httpx ftplib smtplib telnetlib poplib imaplib nntplib xmlrpc
+webbrowser shutil tempfile platform pip ensurepip venv pdb bdb cProfile profile trace timeit doctest idlelib lib2to3 pydoc
+multiprocessing threading _thread concurrent asyncio signal operator _operator functools itertools types copyreg
+inspect pkgutil zipimport distutils setuptools pkg_resources jsonpickle yaml jinja2 hydra sqlite3 logging
+torch.hub torch.fx torch.jit torch.package torch._dynamo torch._inductor torch.distributed torch.utils joblib.externals`)
+
+var isGadgetBuiltin = words(`eval exec execfile compile open file input raw_input getattr setattr delattr globals locals vars
+__import__ breakpoint exit quit help memoryview print map filter apply reduce reload super dir callable property classmethod
+staticmethod __build_class__`)
+
+var isGadgetName = words(`system popen spawn spawnv spawnl spawnve spawnlp execv execve execl execlp run run_code runctx
+check_output check_call call getoutput getstatusoutput eval exec execfile __import__ import_module load_module load_library
+load loads open read_pickle resolve_name locate get_file urlopen urlretrieve partial attrgetter itemgetter methodcaller`)

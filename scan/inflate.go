@@ -1,0 +1,189 @@
+package scan
+
+import (
+	"bytes"
+	"compress/bzip2"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/weightseal/weightseal/model"
+)
+
+// opener starts a decompressor from the beginning.
+type opener func() (io.ReadCloser, error)
+
+// smallMember is the size up to which decompressed content is kept whole.
+const smallMember = 4 << 20
+
+// inflated gives random access to decompressed content. size is the length if
+// it is known, and negative otherwise. Content that is longer than said is an
+// error, so that nothing hides behind a small number.
+func inflated(shared *budget, open opener, size int64) (io.ReaderAt, int64, error) {
+	r, err := open()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer r.Close()
+	first, err := io.ReadAll(io.LimitReader(&charged{r, shared}, smallMember+1))
+	if err != nil {
+		return partly(first, err)
+	}
+	if len(first) <= smallMember {
+		if size >= 0 && int64(len(first)) != size {
+			return partly(first, fmt.Errorf("holds %d bytes, %d are declared", len(first), size))
+		}
+		return bytes.NewReader(first), int64(len(first)), nil
+	}
+	n, err := io.Copy(io.Discard, &charged{r, shared})
+	n += int64(len(first))
+	if err != nil {
+		return partly(first, err)
+	}
+	if size >= 0 && n != size {
+		return partly(first, fmt.Errorf("holds %d bytes, %d are declared", n, size))
+	}
+	return &rewinding{open: open, shared: shared, size: n}, n, nil
+}
+
+// partly gives what was decompressed before an error: a loader has seen it.
+func partly(b []byte, err error) (io.ReaderAt, int64, error) {
+	return bytes.NewReader(b), int64(len(b)), err
+}
+
+// charged counts decompressed bytes against the budget.
+type charged struct {
+	r      io.Reader
+	shared *budget
+}
+
+func (c *charged) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if berr := c.shared.inflate(int64(n)); berr != nil {
+		return n, berr
+	}
+	return n, err
+}
+
+// rewinding is random access to a decompressed stream: it goes forward, keeps
+// a window for short steps back, and starts again for longer ones.
+type rewinding struct {
+	open   opener
+	shared *budget
+	size   int64
+
+	mu     sync.Mutex
+	r      io.ReadCloser
+	window []byte
+	at     int64 // of window[0]
+}
+
+const rewindWindow = 1 << 20
+
+func (w *rewinding) ReadAt(p []byte, off int64) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for n < len(p) {
+		if off >= w.size {
+			return n, io.EOF
+		}
+		if err := w.seek(off); err != nil {
+			return n, err
+		}
+		k := copy(p[n:], w.window[off-w.at:])
+		n, off = n+k, off+int64(k)
+	}
+	return n, nil
+}
+
+// seek makes the byte at off part of the window.
+func (w *rewinding) seek(off int64) error {
+	if w.r == nil || off < w.at {
+		if w.r != nil {
+			w.r.Close()
+		}
+		r, err := w.open()
+		if err != nil {
+			return err
+		}
+		w.r, w.window, w.at = r, make([]byte, 0, rewindWindow), 0
+	}
+	for off >= w.at+int64(len(w.window)) {
+		if len(w.window) == cap(w.window) {
+			half := len(w.window) / 2
+			w.window = append(w.window[:0], w.window[half:]...)
+			w.at += int64(half)
+		}
+		k := len(w.window)
+		n, err := (&charged{w.r, w.shared}).Read(w.window[k:cap(w.window)])
+		w.window = w.window[:k+n]
+		if n == 0 && err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func flateOpener(r io.ReaderAt, off, n int64) opener {
+	return func() (io.ReadCloser, error) { return flate.NewReader(io.NewSectionReader(r, off, n)), nil }
+}
+
+// compressedOpener gives the decompressor for a single-stream format, or nil.
+func compressedOpener(f model.Format, r io.ReaderAt, size int64) opener {
+	section := func() io.Reader { return io.NewSectionReader(r, 0, size) }
+	switch f {
+	case model.Gzip:
+		return func() (io.ReadCloser, error) { return gzip.NewReader(section()) }
+	case model.Zlib:
+		return func() (io.ReadCloser, error) { return zlib.NewReader(section()) }
+	case model.Bzip2:
+		return func() (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(section())), nil }
+	case model.Zstd:
+		return func() (io.ReadCloser, error) {
+			d, err := zstd.NewReader(section(), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+				zstd.WithDecoderMaxWindow(32<<20))
+			if err != nil {
+				return nil, err
+			}
+			return d.IOReadCloser(), nil
+		}
+	case model.XZ:
+		return func() (io.ReadCloser, error) { return newXZ(section()) }
+	}
+	return nil
+}
+
+// scanCompressed judges what a compressed file holds.
+func scanCompressed(ctx context.Context, r *report, f model.File, b model.Blob) error {
+	open := compressedOpener(f.Format, b, b.Size())
+	if open == nil {
+		r.add("WS-ARCHIVE-009", 0, "a %s archive is not opened", f.Format)
+		return nil
+	}
+	depth, shared := nest(b)
+	ra, size, err := inflated(shared, open, -1)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, errLimit) {
+			r.add("WS-LIMIT-001", -1, "the decompressed content: %v", err)
+		} else {
+			r.add("WS-ARCHIVE-007", -1, "%v", err)
+		}
+	}
+	if size == 0 {
+		return nil
+	}
+	return nested{}.scanWith(ctx, r, depth, shared, innerName(f.Path), ra, size)
+}

@@ -1,0 +1,136 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+
+	"github.com/weightseal/weightseal/format/safetensors"
+	"github.com/weightseal/weightseal/model"
+)
+
+// safetensorsDetector judges safetensors files by the strict reader. It reads
+// the header and no tensor.
+type safetensorsDetector struct{}
+
+func (safetensorsDetector) Name() string { return "safetensors" }
+
+// Wants also takes what is only named so: a broken header is a matter of this
+// detector.
+func (safetensorsDetector) Wants(f model.File) bool {
+	return f.Format == model.Safetensors || f.Declared == model.Safetensors && (f.Format == model.Unknown || f.Format == model.Empty)
+}
+
+func (safetensorsDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
+	r := &report{verdict: Safe}
+	h, err := safetensors.ReadHeader(b, b.Size())
+	var se *safetensors.Error
+	switch {
+	case errors.As(err, &se):
+		rule := brokenRule(b, se)
+		r.add(rule, se.Offset, "%v", err)
+		return r.result()
+	case err != nil:
+		return Unknown, nil, err
+	}
+	for _, fd := range h.Findings {
+		rule := "WS-SAFETENSORS-004"
+		switch {
+		case fd.Refuse:
+			rule = "WS-SAFETENSORS-001"
+		case fd.Rule != "unaligned" && fd.Rule != "odd-padding":
+			rule = "WS-SAFETENSORS-003"
+		}
+		r.add(rule, fd.Offset, "%s: %s", fd.Rule, fd.Detail)
+	}
+	return r.result()
+}
+
+// brokenRule tells bytes that hide or readings that differ from a file that is
+// only cut short, and from metadata that other readers take as it is.
+func brokenRule(b model.Blob, se *safetensors.Error) string {
+	switch se.Kind {
+	case safetensors.InvalidOffset:
+		return "WS-SAFETENSORS-001"
+	case safetensors.MetadataIncompleteBuffer:
+		if h := looseHeader(b); h == nil || h.length+8 > b.Size() || h.dataEnd < b.Size()-8-h.length {
+			return "WS-SAFETENSORS-001"
+		}
+	case safetensors.InvalidHeaderDeserialization:
+		if h := looseHeader(b); h != nil && h.validWithoutMetadata(b) {
+			return "WS-SAFETENSORS-003"
+		}
+	}
+	return "WS-SAFETENSORS-002"
+}
+
+// loose is a header as a lenient JSON reader sees it.
+type loose struct {
+	length  int64  // of the JSON in the file
+	dataEnd int64  // the largest end of a tensor
+	rest    []byte // the JSON without the metadata; nil when a name is there twice
+}
+
+// maxLoose bounds the headers that are looked at a second time.
+const maxLoose = 16 << 20
+
+func looseHeader(b model.Blob) *loose {
+	first := peek(b, b.Size(), 0, 8)
+	if len(first) < 8 || le64(first) > maxLoose || int64(le64(first)) > b.Size()-8 {
+		return nil
+	}
+	h := &loose{length: int64(le64(first))}
+	dec := json.NewDecoder(bytes.NewReader(peek(b, b.Size(), 8, int(h.length))))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil
+	}
+	seen := map[string]bool{}
+	out := []byte{'{'}
+	unique := true
+	for dec.More() {
+		t, err := dec.Token()
+		name, ok := t.(string)
+		if err != nil || !ok {
+			return nil
+		}
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return nil
+		}
+		unique = unique && !seen[name]
+		seen[name] = true
+		if name == "__metadata__" {
+			continue
+		}
+		var info struct {
+			Offsets []uint64 `json:"data_offsets"`
+		}
+		if json.Unmarshal(raw, &info) == nil && len(info.Offsets) == 2 {
+			h.dataEnd = max(h.dataEnd, int64(min(info.Offsets[1], 1<<62)))
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		key, _ := json.Marshal(name)
+		out = append(append(append(out, key...), ':'), raw...)
+	}
+	if unique {
+		h.rest = append(out, '}')
+	}
+	return h
+}
+
+// validWithoutMetadata says whether the metadata alone is what the reference
+// reader refuses.
+func (h *loose) validWithoutMetadata(b model.Blob) bool {
+	if h.rest == nil {
+		return false
+	}
+	raw := binary.LittleEndian.AppendUint64(nil, uint64(len(h.rest)))
+	raw = append(raw, h.rest...)
+	// No tensor byte is read: only the size of the file matters.
+	got, err := safetensors.ReadHeader(bytes.NewReader(raw), int64(len(raw))+b.Size()-8-h.length)
+	return err == nil && got.Strict() == nil
+}

@@ -1,0 +1,93 @@
+package scan
+
+import (
+	"strings"
+
+	"github.com/weightseal/weightseal/format/pickle"
+)
+
+// build judges one BUILD: only where PyTorch's restricted unpickler has it, or
+// on an instance of a class that needs review anyway.
+func (j *streamJudge) build(b pickle.Build) {
+	off := b.State.Offset
+	c, ok := b.Object.(*pickle.Call)
+	if !ok {
+		if _, none := b.State.Value.(pickle.None); none && !isOpaque(b.Object) {
+			return // without effect, and noted by the machine
+		}
+		j.r.add("WS-PICKLE-010", off, "state is set on %s", describe(b.Object)).withOpcode(opBuild)
+		return
+	}
+	g, ok := c.Callee.(*pickle.Global)
+	if !ok {
+		j.r.add("WS-PICKLE-010", off, "state is set on the result of a computed call").withOpcode(opBuild)
+		return
+	}
+	if len(c.States) > 1 && c.States[0].Offset != off {
+		j.r.add("WS-PICKLE-010", off, "state is set a second time on the result of %s", globalName(g)).withGlobal(g).withOpcode(opBuild)
+	}
+	module, name := g.Mapped()
+	switch u := classify(g); u {
+	case function, value, constant:
+		if !strings.HasPrefix(module, "numpy.") { // _reconstruct: the state of an array
+			j.r.add("WS-PICKLE-010", off, "state is set on the result of %s", globalName(g)).withGlobal(g).withOpcode(opBuild)
+			return
+		}
+		j.arrayState(b.State)
+	case class:
+		if module == "builtins" {
+			j.r.add("WS-PICKLE-010", off, "state is set on a %s", name).withGlobal(g).withOpcode(opBuild)
+			return
+		}
+		if module == "torch" {
+			j.r.add("WS-PICKLE-016", off, "state is set on a %s", name).withGlobal(g).withOpcode(opBuild)
+		}
+		if module == "numpy" {
+			j.arrayState(b.State)
+		}
+		j.state(b.State.Value, off, opBuild)
+	default:
+		j.state(b.State.Value, off, opBuild)
+	}
+}
+
+func isOpaque(v pickle.Value) bool {
+	switch v.(type) {
+	case *pickle.Global, *pickle.Call, *pickle.Persistent, *pickle.Extension, *pickle.Buffer:
+		return true
+	}
+	return false
+}
+
+// arrayState looks at the state of a numpy array: (version, shape, dtype,
+// fortran, data). Data that is a list holds Python objects.
+func (j *streamJudge) arrayState(s pickle.State) {
+	t, ok := s.Value.(*pickle.Tuple)
+	if !ok || len(t.Items) == 0 {
+		j.r.add("WS-PICKLE-020", s.Offset, "an array with an unusual state").withOpcode(opBuild)
+		return
+	}
+	if _, objects := t.Items[len(t.Items)-1].(*pickle.List); objects {
+		j.r.add("WS-PICKLE-020", s.Offset, "an array of Python objects").withOpcode(opBuild)
+	}
+}
+
+// state checks what BUILD sets as attributes: a dict, or (dict, slots).
+func (j *streamJudge) state(v pickle.Value, off int64, op byte) {
+	parts := []pickle.Value{v}
+	if t, ok := v.(*pickle.Tuple); ok && len(t.Items) == 2 {
+		parts = t.Items
+	}
+	for _, p := range parts {
+		switch p := p.(type) {
+		case *pickle.Dict:
+			for _, it := range p.Items {
+				if k, ok := text(it.Key); ok && strings.HasPrefix(k, "__") && k != "__orig_class__" {
+					j.r.add("WS-PICKLE-011", off, "the attribute %s is set", clip(k)).withOpcode(op)
+				}
+			}
+		case *pickle.Global, *pickle.Extension, *pickle.Persistent, *pickle.Buffer:
+			j.r.add("WS-PICKLE-010", off, "the state is %s", describe(p)).withOpcode(op)
+		}
+	}
+}

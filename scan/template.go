@@ -1,0 +1,217 @@
+package scan
+
+import (
+	"strconv"
+	"strings"
+)
+
+// checkTemplate judges a chat template (Jinja). Templates are programs: most
+// programs render them in a sandbox that hides names with underscores, some do
+// not. Whatever needs such names, builds names at run time, or reads other
+// templates is a finding. at is the offset of the template in the file, or
+// negative.
+func checkTemplate(r *report, template string, at int64, what string) {
+	t := &templateScan{s: template}
+	t.run()
+	if t.unsafe != "" {
+		r.add("WS-TEMPLATE-001", at, "%s: %s", what, t.unsafe)
+	}
+	if t.odd != "" {
+		r.add("WS-TEMPLATE-002", at, "%s: %s", what, t.odd)
+	}
+}
+
+// templateScan goes through the tokens inside {{ }} and {% %}.
+type templateScan struct {
+	s           string
+	unsafe, odd string // the first of each
+	prev        string // the token before
+	literals    strings.Builder
+}
+
+func (t *templateScan) run() {
+	for i := 0; i < len(t.s); {
+		k := strings.IndexByte(t.s[i:], '{')
+		if k < 0 || i+k+1 >= len(t.s) {
+			break
+		}
+		i += k
+		switch t.s[i+1] {
+		case '#':
+			end := strings.Index(t.s[i+2:], "#}")
+			if end < 0 {
+				return
+			}
+			i += end + 4
+		case '{', '%':
+			i = t.code(i+2, t.s[i+1])
+		default:
+			i++
+		}
+	}
+	// Pieces of a name that are put together at run time.
+	if all := strings.ReplaceAll(t.literals.String(), "\x00", ""); t.unsafe == "" && t.odd != "" && hasDunder(all) {
+		t.unsafe = "a name with double underscores is put together from pieces"
+	}
+}
+
+// code goes through one block and gives the index behind it.
+func (t *templateScan) code(i int, open byte) int {
+	closing := "%}"
+	if open == '{' {
+		closing = "}}"
+	}
+	t.prev = ""
+	first := true
+	for i < len(t.s) {
+		c := t.s[i]
+		switch {
+		case strings.HasPrefix(t.s[i:], closing):
+			return i + 2
+		case c == '\'' || c == '"':
+			i = t.literal(i)
+			t.prev = "''"
+		case isNameByte(c):
+			k := i
+			for k < len(t.s) && isNameByte(t.s[k]) {
+				k++
+			}
+			word := t.s[i:k]
+			t.word(word, nextByte(t.s, k), open == '%' && first)
+			first, t.prev, i = false, word, k
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '-' && t.prev == "":
+			i++
+		default:
+			t.prev = string(c)
+			i++
+		}
+	}
+	return i
+}
+
+func isNameByte(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+}
+
+// nextByte is the first byte from i on that is no white space.
+func nextByte(s string, i int) byte {
+	for ; i < len(s); i++ {
+		switch s[i] {
+		case ' ', '\t', '\n', '\r':
+		default:
+			return s[i]
+		}
+	}
+	return 0
+}
+
+// word judges a name in the code; statement says that it begins a {% %} block.
+func (t *templateScan) word(w string, next byte, statement bool) {
+	switch {
+	case strings.HasPrefix(w, "__") && len(w) > 2 || t.prev == "." && strings.HasPrefix(w, "_"):
+		t.note(&t.unsafe, "the name "+clip(w))
+	case statement && (w == "import" || w == "include" || w == "extends" || w == "from"):
+		t.note(&t.odd, "the statement "+w)
+	case t.prev == "|" && w == "attr":
+		t.note(&t.odd, "the filter attr, which reaches attributes by a name made at run time")
+	case isTemplateGlobal(w) && t.prev != ".":
+		t.note(&t.odd, "the name "+w)
+	case next == '(' && t.prev != "|" && !statement && !isTemplateCall(w) && t.prev != "macro" && t.prev != "call":
+		if t.prev == "." || !t.isMacro(w) {
+			t.note(&t.odd, "the call "+clip(w)+"()")
+		}
+	}
+}
+
+// isMacro says whether the template itself defines the function.
+func (t *templateScan) isMacro(w string) bool {
+	for _, s := range []string{"macro " + w + "(", "macro " + w + " ("} {
+		if strings.Contains(t.s, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// literal takes a text in the code and gives the index behind it.
+func (t *templateScan) literal(i int) int {
+	quote := t.s[i]
+	k := i + 1
+	for k < len(t.s) && t.s[k] != quote {
+		if t.s[k] == '\\' {
+			k++
+		}
+		k++
+	}
+	k = min(k, len(t.s))
+	text := unescape(t.s[min(i+1, k):k])
+	if hasDunder(text) {
+		t.note(&t.unsafe, "the text "+strconv.Quote(clip(text))+" names an attribute of Python's own")
+	}
+	if t.literals.Len() < 1<<16 {
+		t.literals.WriteString(text)
+	}
+	return k + 1
+}
+
+func (t *templateScan) note(where *string, what string) {
+	if *where == "" {
+		*where = what
+	}
+}
+
+// unescape resolves the escapes with which a name can be hidden.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, multi, rest, err := strconv.UnquoteChar(s, 0)
+		if err != nil {
+			b.WriteByte(s[0])
+			s = s[1:]
+			continue
+		}
+		if multi || r >= 0x80 {
+			b.WriteRune(r)
+		} else {
+			b.WriteByte(byte(r))
+		}
+		s = rest
+	}
+	return b.String()
+}
+
+// hasDunder says whether a text has the name of an attribute with which one
+// object of Python reaches all others.
+func hasDunder(s string) bool {
+	for {
+		_, rest, ok := strings.Cut(s, "__")
+		if !ok {
+			return false
+		}
+		name, _, closed := strings.Cut(rest, "__")
+		if closed && isReachingAttribute(name) {
+			return true
+		}
+		s = rest
+	}
+}
+
+var isReachingAttribute = words(`class mro base bases subclasses globals builtins init import getattribute getattr setattr
+dict code func self reduce reduce_ex module loader spec call new closure defaults wrapped kwdefaults annotations getitem
+init_subclass subclasshook file name qualname doc weakref enter exit build_class`)
+
+// isTemplateGlobal knows objects of the renderers from which Python's
+// internals can be reached.
+var isTemplateGlobal = words(`lipsum cycler joiner self caller_globals request config application url_for get_flashed_messages
+environ os sys subprocess builtins eval exec open getattr setattr globals locals vars importlib`)
+
+// isTemplateCall knows the functions and methods that ordinary chat templates
+// call.
+var isTemplateCall = words(`raise_exception strftime_now range namespace dict loop super caller cycle
+startswith endswith strip lstrip rstrip split rsplit splitlines upper lower title capitalize replace join find rfind index count
+removeprefix removesuffix items keys values get append extend pop update insert copy isdigit isalpha isalnum isspace isupper islower
+format zfill ljust rjust center tojson int string list length map select selectattr rejectattr trim default first last
+if elif in is not and or else set with filter`)

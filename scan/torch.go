@@ -1,0 +1,183 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/weightseal/weightseal/format/pickle"
+	"github.com/weightseal/weightseal/format/torch"
+	"github.com/weightseal/weightseal/model"
+)
+
+// torchDetector judges what torch.save and torch.jit.save wrote: every stream,
+// the container, and whatever else lies in it. It reads no tensor bytes.
+type torchDetector struct{}
+
+func (torchDetector) Name() string { return "torch" }
+
+func (torchDetector) Wants(f model.File) bool {
+	switch f.Format {
+	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript:
+		return true
+	}
+	return false
+}
+
+func (torchDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
+	r := &report{verdict: Convertible}
+	c, err := torch.Open(b, b.Size(), torch.Limits{Pickle: pickleLimits()})
+	if c != nil {
+		if jerr := judgeCheckpoint(ctx, r, b, c); jerr != nil {
+			return r.verdict, r.findings, jerr
+		}
+	}
+	if err == nil {
+		selectTensors(r, c)
+		return r.result()
+	}
+	if cerr := ctx.Err(); cerr != nil {
+		return r.verdict, r.findings, cerr
+	}
+	r.broken(err)
+	if c == nil || len(c.Streams) == 0 {
+		// Nothing was understood: look at the pieces one by one.
+		if perr := scanPieces(ctx, r, f, b); perr != nil {
+			return r.verdict, r.findings, perr
+		}
+	}
+	return r.result()
+}
+
+// broken records why a container could not be opened.
+func (r *report) broken(err error) {
+	var pe *pickle.Error
+	switch {
+	case errors.Is(err, pickle.ErrLimit):
+		r.add("WS-LIMIT-001", offsetOf(err), "%v", err)
+	case errors.As(err, &pe):
+		r.add("WS-TORCH-003", pe.Offset, "%v", err).withOpcode(pe.Opcode)
+	default:
+		r.add("WS-TORCH-003", -1, "%v", err)
+	}
+}
+
+func judgeCheckpoint(ctx context.Context, r *report, b model.Blob, c *torch.Checkpoint) error {
+	for _, s := range c.Streams {
+		if s.Stream == nil {
+			continue
+		}
+		r.inner = s.Inner
+		j := streamJudge{ctx: ctx, r: r, s: s.Stream, blob: b, source: s.Source, persistent: true}
+		err := j.judge(nil)
+		r.inner = ""
+		if err != nil {
+			return err
+		}
+	}
+	for _, f := range c.Findings {
+		rule := "WS-TORCH-002"
+		if f.Refuse {
+			rule = "WS-TORCH-001"
+		}
+		fd := r.add(rule, f.Offset, "%s: %s", f.Rule, f.Detail)
+		fd.Inner, fd.Global = f.Inner, f.Global
+		if f.Opcode != 0 {
+			fd.withOpcode(f.Opcode)
+		}
+	}
+	if c.Container == torch.TorchScript {
+		r.add("WS-TORCH-005", -1, "the archive holds a TorchScript program")
+	}
+	return judgeRecords(ctx, r, b, c)
+}
+
+// judgeRecords looks at the records that are not a checkpoint's own.
+func judgeRecords(ctx context.Context, r *report, b model.Blob, c *torch.Checkpoint) error {
+	if c.Container != torch.Zip && c.Container != torch.TorchScript {
+		return nil
+	}
+	for _, rec := range c.Records {
+		if rec.Known || c.Container == torch.TorchScript && scriptRecord(rec.Name) {
+			continue
+		}
+		ra, size, err := openRecord(b, rec)
+		if err != nil {
+			r.add("WS-TORCH-003", rec.Offset, "record %s: %v", rec.Name, err).Inner = rec.Name
+			continue
+		}
+		r.add("WS-TORCH-006", rec.Offset, "record %s", clip(rec.Name)).Inner = rec.Name
+		if err := (nested{}).scan(ctx, r, b, rec.Name, ra, size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scriptRecord says whether a TorchScript archive has the record by right: code
+// that torch's own interpreter runs, and its debug tables.
+func scriptRecord(name string) bool {
+	return strings.HasPrefix(name, "code/") && (strings.HasSuffix(name, ".py") || strings.HasSuffix(name, ".debug_pkl"))
+}
+
+func openRecord(b model.Blob, rec torch.Record) (io.ReaderAt, int64, error) {
+	if !rec.Deflated {
+		return io.NewSectionReader(b, rec.Offset, rec.Stored), rec.Stored, nil
+	}
+	_, shared := nest(b)
+	return inflated(shared, flateOpener(b, rec.Offset, rec.Stored), rec.Size)
+}
+
+// selectTensors asks whether what the checkpoint holds converts.
+func selectTensors(r *report, c *torch.Checkpoint) {
+	if r.verdict >= Unknown || c.Container == torch.TorchScript {
+		return
+	}
+	sd, err := c.Select("")
+	var (
+		unsupported *torch.UnsupportedError
+		ambiguous   *torch.AmbiguousError
+		forbidden   *torch.ForbiddenError
+	)
+	switch {
+	case err == nil:
+		for _, f := range sd.Findings {
+			if f.Refuse {
+				fd := r.add("WS-TORCH-004", f.Offset, "%s: %s", f.Rule, f.Detail)
+				fd.Inner = f.Inner
+			}
+		}
+	case errors.As(err, &unsupported):
+		r.add("WS-TORCH-008", -1, "%v", err)
+	case errors.As(err, &ambiguous):
+		r.add("WS-TORCH-009", -1, "%v", err)
+	case errors.As(err, &forbidden):
+		r.forbidden(forbidden)
+	default:
+		r.add("WS-TORCH-004", -1, "%v", err)
+	}
+}
+
+// forbidden makes sure that what the converter refuses is never called
+// convertible here.
+func (r *report) forbidden(e *torch.ForbiddenError) {
+	if r.verdict > Convertible {
+		return // each global has a finding of its own
+	}
+	for _, g := range e.Globals {
+		r.add("WS-PICKLE-003", g.Offset, "%s is nothing that the converter knows", globalName(g)).withGlobal(g)
+	}
+}
+
+// scanPieces judges the members of a container that torch.Open could make
+// nothing of.
+func scanPieces(ctx context.Context, r *report, f model.File, b model.Blob) error {
+	switch f.Format {
+	case model.TorchZip, model.TorchScript:
+		return scanZip(ctx, r, b)
+	case model.TorchTar:
+		return scanTar(ctx, r, b)
+	}
+	return scanStreams(ctx, r, b, 0)
+}
