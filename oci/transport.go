@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -44,10 +43,9 @@ func baseTransport(opt Options, reg name.Registry) (http.RoundTripper, error) {
 }
 
 func standardTransport(opt Options) (*http.Transport, error) {
-	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
+		DialContext:           dialContext(),
 		ForceAttemptHTTP2:     true,
 		MaxIdleConnsPerHost:   2 * opt.concurrency(),
 		IdleConnTimeout:       90 * time.Second,

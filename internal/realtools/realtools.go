@@ -1,0 +1,130 @@
+// Package realtools finds and starts the real programs that tests run
+// against: a registry, other clients. A program that is missing fails the
+// test, with the command that builds it: nothing is skipped.
+package realtools
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Env names the directory with the programs; without it they are in
+// weightseal/tools under the user's cache directory.
+const Env = "WEIGHTSEAL_TOOLS"
+
+// Dir is the directory with the programs.
+func Dir() (string, error) {
+	if dir := os.Getenv(Env); dir != "" {
+		return dir, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no directory for tools: set %s: %w", Env, err)
+	}
+	return filepath.Join(cache, "weightseal", "tools"), nil
+}
+
+// Path finds a program: registry, oras, crane, cosign2, cosign3.
+func Path(tb testing.TB, name string) string {
+	tb.Helper()
+	dir, err := Dir()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		tb.Fatalf("%s is missing: build it with `tools/build %s` at the top of the checkout (%v)", name, name, err)
+	}
+	return path
+}
+
+// Registry starts a distribution registry on a free port of 127.0.0.1 and
+// stops it when the test ends. It gives HOST:PORT, to be reached by plain
+// HTTP. Its blobs are in the test's temporary directory.
+func Registry(tb testing.TB) string {
+	tb.Helper()
+	addr, _ := RegistryProcess(tb)
+	return addr
+}
+
+// RegistryProcess is Registry, for who wants to measure or stop the process.
+func RegistryProcess(tb testing.TB) (addr string, process *os.Process) {
+	tb.Helper()
+	bin := Path(tb, "registry")
+	for range 5 {
+		if addr, process = start(tb, bin); process != nil {
+			return addr, process
+		}
+	}
+	tb.Fatal("the registry does not start")
+	return "", nil
+}
+
+// start makes one attempt: between finding a free port and using it, somebody
+// else may take it.
+func start(tb testing.TB, bin string) (string, *os.Process) {
+	tb.Helper()
+	dir := tb.TempDir()
+	addr := freeAddr(tb)
+	config := filepath.Join(dir, "config.yml")
+	text := fmt.Sprintf("version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\n"+
+		"storage:\n  filesystem:\n    rootdirectory: %s\n  delete:\n    enabled: true\nhttp:\n  addr: %s\n  secret: test\n", filepath.Join(dir, "data"), addr)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(bin, "serve", config)
+	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	tb.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-exited
+		_ = log.Close()
+	})
+	if !answers(addr, exited) {
+		text, _ := os.ReadFile(log.Name())
+		tb.Logf("registry: %s", text)
+		return "", nil
+	}
+	return addr, cmd.Process
+}
+
+func freeAddr(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func answers(addr string, exited <-chan struct{}) bool {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		select {
+		case <-exited:
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+		resp, err := http.Get("http://" + addr + "/v2/")
+		if err == nil {
+			_ = resp.Body.Close()
+			return resp.StatusCode == http.StatusOK
+		}
+	}
+	return false
+}
