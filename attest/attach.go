@@ -19,10 +19,10 @@ import (
 	"github.com/weightseal/weightseal/oci"
 )
 
-// How often a lost update of the legacy tag is repaired, and the pause before,
-// which grows and is jittered.
+// How often the legacy tag is looked at and repaired, and the least pause
+// before, which is jittered and grows with every loss.
 const (
-	legacyTries = 6
+	legacyTries = 8
 	legacyPause = 20 * time.Millisecond
 )
 
@@ -41,7 +41,7 @@ var ErrLostUpdate = errors.New("another writer keeps replacing the attestation t
 // is checked with its public key first. An envelope that is already there is
 // not stored twice, and what others have stored is kept as it is. Concurrent
 // writers of the legacy tag are merged as far as a registry allows: it has no
-// conditional write, so a lost update is noticed and repaired (ErrLostUpdate
+// conditional write, so a lost update is looked for and repaired (ErrLostUpdate
 // when that does not succeed).
 func Attach(ctx context.Context, s oci.Store, subject ocispec.Descriptor, envelope []byte, signer Signer) (*Stored, error) {
 	a, err := newAttachment(s, subject, envelope, signer)
@@ -49,17 +49,16 @@ func Attach(ctx context.Context, s oci.Store, subject ocispec.Descriptor, envelo
 		return nil, fmt.Errorf("attestation not stored: %w", err)
 	}
 	out := &Stored{}
+	var written legacyWrite
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { out.Bundle, err = a.writeBundle(gctx); return err })
-	g.Go(func() (err error) { _, err = a.writeLegacy(gctx); return err })
+	g.Go(func() (err error) { written, err = a.writeLegacy(gctx); return err })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	// The bundle has taken a moment: a writer that started from the same
-	// state of the legacy tag as we did has probably finished by now.
 	g, gctx = errgroup.WithContext(ctx)
 	g.Go(func() error { return a.checkBundle(gctx, out.Bundle) })
-	g.Go(func() (err error) { out.Legacy, err = a.settleLegacy(gctx); return err })
+	g.Go(func() (err error) { out.Legacy, err = a.settleLegacy(gctx, written); return err })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -165,63 +164,114 @@ func (a *attachment) checkBundle(ctx context.Context, bundle ocispec.Descriptor)
 	return nil
 }
 
-// settleLegacy reads the legacy tag back and writes it again for as long as
-// others replace it with a state that lacks our layer.
-func (a *attachment) settleLegacy(ctx context.Context) (ocispec.Descriptor, error) {
-	for try := range legacyTries {
+// legacyWrite is what writing the legacy tag came to.
+type legacyWrite struct {
+	manifest ocispec.Descriptor
+	// window is the time between the last look at the tag and the end of the
+	// write: another writer who looked before may write that much later. 0
+	// when nothing was written.
+	window time.Duration
+}
+
+// settleLegacy reads the legacy tag back until it stays as it is with our
+// layer in it, and writes again when another writer has replaced it.
+func (a *attachment) settleLegacy(ctx context.Context, last legacyWrite) (ocispec.Descriptor, error) {
+	if last.window == 0 {
+		return last.manifest, nil
+	}
+	losses := 0
+	for range legacyTries {
+		if err := pause(ctx, max(legacyPause, 2*last.window)<<min(losses, 3)); err != nil {
+			return ocispec.Descriptor{}, err
+		}
 		m, d, err := a.readLegacy(ctx)
-		if err != nil && !errors.Is(err, oci.ErrNotFound) {
+		switch {
+		case err != nil && !errors.Is(err, oci.ErrNotFound):
 			return ocispec.Descriptor{}, err
-		}
-		if err == nil && m.has(a.layer()) {
+		case err != nil || !m.has(a.layer()):
+			losses++
+			if last, err = a.writeLegacy(ctx); err != nil {
+				return ocispec.Descriptor{}, err
+			}
+		case d.Digest == last.manifest.Digest:
 			return d, nil
+		default: // others are writing: look again
+			last.manifest = d
 		}
-		pause := legacyPause << try
-		select {
-		case <-ctx.Done():
-			return ocispec.Descriptor{}, context.Cause(ctx)
-		case <-time.After(pause/2 + rand.N(pause)):
-		}
-		if _, err := a.writeLegacy(ctx); err != nil {
-			return ocispec.Descriptor{}, err
-		}
+	}
+	if m, d, err := a.readLegacy(ctx); err == nil && m.has(a.layer()) {
+		return d, nil
 	}
 	return ocispec.Descriptor{}, fmt.Errorf("%s: %w", a.tag, ErrLostUpdate)
 }
 
+// pause waits for about d.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d/2 + rand.N(d)):
+		return nil
+	}
+}
+
 // writeLegacy appends our layer to what the tag holds, unless it is there.
-func (a *attachment) writeLegacy(ctx context.Context) (ocispec.Descriptor, error) {
+func (a *attachment) writeLegacy(ctx context.Context) (legacyWrite, error) {
 	if _, err := a.pushBytes(ctx, envelopeMediaType, a.envelope); err != nil {
-		return ocispec.Descriptor{}, err
+		return legacyWrite{}, err
 	}
-	// Read as late as possible: what others write from here on is lost.
-	m, d, err := a.readLegacy(ctx)
-	switch {
-	case errors.Is(err, oci.ErrNotFound):
-		m = newLegacyManifest()
-	case err != nil:
-		return ocispec.Descriptor{}, err
-	case m.has(a.layer()):
-		return d, nil
+	for range legacyTries {
+		m, base, err := a.readLegacy(ctx)
+		switch {
+		case errors.Is(err, oci.ErrNotFound):
+			m = newLegacyManifest()
+		case err != nil:
+			return legacyWrite{}, err
+		case m.has(a.layer()):
+			return legacyWrite{manifest: base}, nil
+		}
+		w, err := a.replaceLegacy(ctx, m, base)
+		if !errors.Is(err, errMoved) {
+			return w, err
+		}
 	}
+	return legacyWrite{}, fmt.Errorf("%s: %w", a.tag, ErrLostUpdate)
+}
+
+// errMoved: the legacy tag is no longer what was read.
+var errMoved = errors.New("tag moved")
+
+// replaceLegacy adds our layer to m, and puts it under the tag if that still
+// holds base. Between that last look and the write others may write all the
+// same: settleLegacy sees to that.
+func (a *attachment) replaceLegacy(ctx context.Context, m *legacyManifest, base ocispec.Descriptor) (legacyWrite, error) {
 	config, err := m.add(a.layer())
 	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("%s: %w", a.tag, err)
+		return legacyWrite{}, fmt.Errorf("%s: %w", a.tag, err)
 	}
 	if _, err := a.pushBytes(ctx, m.configType, config); err != nil {
-		return ocispec.Descriptor{}, err
+		return legacyWrite{}, err
 	}
 	raw, err := m.encode()
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return legacyWrite{}, err
 	}
-	return a.store.PushManifest(ctx, m.mediaType, raw, a.tag)
+	looked := time.Now()
+	now, err := a.store.Resolve(ctx, a.tag)
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
+		return legacyWrite{}, err
+	}
+	if now.Digest != base.Digest {
+		return legacyWrite{}, errMoved
+	}
+	d, err := a.store.PushManifest(ctx, m.mediaType, raw, a.tag)
+	return legacyWrite{manifest: d, window: time.Since(looked)}, err
 }
 
 func (a *attachment) readLegacy(ctx context.Context) (*legacyManifest, ocispec.Descriptor, error) {
 	d, err := a.store.Resolve(ctx, a.tag)
 	if err != nil {
-		return nil, d, err
+		return nil, ocispec.Descriptor{}, err
 	}
 	raw, err := a.store.Manifest(ctx, bare(d))
 	if err != nil {

@@ -93,7 +93,7 @@ func (s *search) bundles(ctx context.Context) ([]located, error) {
 	}
 	refs = slices.DeleteFunc(slices.Clone(refs), func(d ocispec.Descriptor) bool { return !mayBeBundle(d) })
 	oursFirst(refs, bundlePredicateKey)
-	found, err := s.each(ctx, refs, s.bundle)
+	found, err := s.each(ctx, "referrer", refs, s.bundle)
 	return append(out, found...), err
 }
 
@@ -123,7 +123,7 @@ func oursFirst(ds []ocispec.Descriptor, key string) {
 }
 
 // each fetches attestations several at a time, and keeps their order.
-func (s *search) each(ctx context.Context, ds []ocispec.Descriptor,
+func (s *search) each(ctx context.Context, what string, ds []ocispec.Descriptor,
 	fetch func(context.Context, ocispec.Descriptor) (*envelope, error),
 ) ([]located, error) {
 	out := make([]located, len(ds))
@@ -135,7 +135,7 @@ func (s *search) each(ctx context.Context, ds []ocispec.Descriptor,
 			if err != nil && !isContentError(err) {
 				return err
 			}
-			out[i] = located{where: d.Digest.String(), envelope: e, err: err}
+			out[i] = located{where: what + " " + d.Digest.String(), envelope: e, err: err}
 			return nil
 		})
 	}
@@ -195,7 +195,7 @@ func (s *search) legacy(ctx context.Context) ([]located, error) {
 	}
 	layers := slices.DeleteFunc(m.Layers, func(l ocispec.Descriptor) bool { return l.MediaType != envelopeMediaType })
 	oursFirst(layers, legacyPredicateKey)
-	return s.each(ctx, layers, func(ctx context.Context, l ocispec.Descriptor) (*envelope, error) {
+	return s.each(ctx, "layer under "+tag, layers, func(ctx context.Context, l ocispec.Descriptor) (*envelope, error) {
 		b, err := s.fetch(ctx, l)
 		if err != nil {
 			return nil, err

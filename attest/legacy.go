@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -104,42 +105,36 @@ func (m *legacyManifest) add(l ocispec.Descriptor) ([]byte, error) {
 }
 
 // encode gives the manifest: the keys in the specification's order, then
-// whatever else was there, sorted.
+// whatever else was there, sorted. Values are copied as they are: json.Marshal
+// would compact and escape those of others.
 func (m *legacyManifest) encode() ([]byte, error) {
-	layers, err := rawArray(m.layers)
-	if err != nil {
-		return nil, err
-	}
 	mediaType, err := json.Marshal(m.mediaType)
 	if err != nil {
 		return nil, err
 	}
-	out := []byte(`{"schemaVersion":2,"mediaType":`)
-	out = append(out, mediaType...)
-	out = append(append(out, `,"config":`...), m.config...)
-	out = append(append(out, `,"layers":`...), layers...)
+	var out bytes.Buffer
+	out.WriteString(`{"schemaVersion":2,"mediaType":`)
+	out.Write(mediaType)
+	out.WriteString(`,"config":`)
+	out.Write(m.config)
+	out.WriteString(`,"layers":[`)
+	for i, l := range m.layers {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		out.Write(l)
+	}
+	out.WriteByte(']')
 	for _, k := range slices.Sorted(maps.Keys(m.rest)) {
 		key, err := json.Marshal(k)
 		if err != nil {
 			return nil, err
 		}
-		out = append(append(append(append(out, ','), key...), ':'), m.rest[k]...)
+		out.WriteByte(',')
+		out.Write(key)
+		out.WriteByte(':')
+		out.Write(m.rest[k])
 	}
-	return append(out, '}'), nil
-}
-
-// rawArray joins values without touching a byte of them: json.Marshal would
-// compact and escape.
-func rawArray(vs []json.RawMessage) ([]byte, error) {
-	out := []byte{'['}
-	for i, v := range vs {
-		if !json.Valid(v) {
-			return nil, fmt.Errorf("layer %d is not valid JSON", i)
-		}
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(out, v...)
-	}
-	return append(out, ']'), nil
+	out.WriteByte('}')
+	return out.Bytes(), nil
 }

@@ -31,9 +31,16 @@ func (p *Predicate) Completed() (*Predicate, error) {
 // normalised gives a copy with every array sorted and none of them null.
 func (p *Predicate) normalised() *Predicate {
 	q := *p
+	q.Policy.Digest = orEmpty(p.Policy.Digest)
 	q.Files = sorted(p.Files, func(a, b FileEntry) int { return cmp.Compare(a.Path, b.Path) })
 	for i := range q.Files {
-		q.Files[i].Findings = sorted(q.Files[i].Findings, compareFindings)
+		f := &q.Files[i]
+		f.Findings = sorted(f.Findings, compareFindings)
+		if f.Safetensors != nil {
+			st := *f.Safetensors
+			st.DTypes = orEmpty(st.DTypes)
+			f.Safetensors = &st
+		}
 	}
 	q.Conversions = sorted(p.Conversions, func(a, b Conversion) int {
 		return cmp.Or(cmp.Compare(a.Source.Path, b.Source.Path), cmp.Compare(a.Source.Digest, b.Source.Digest))
@@ -69,6 +76,14 @@ func compareFindings(a, b FindingEntry) int {
 	return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Where, b.Where), cmp.Compare(a.Severity, b.Severity))
 }
 
+// orEmpty gives a map that is not nil, so that it is written as {}.
+func orEmpty[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return m
+}
+
 // sorted gives a sorted copy, which is never nil.
 func sorted[T any](in []T, compare func(a, b T) int) []T {
 	out := slices.Clone(in)
@@ -99,16 +114,25 @@ func (p *Predicate) summarise() {
 			continue
 		}
 		s.Safetensors++
-		s.WeightBytes += f.Size
+		s.WeightBytes = addCapped(s.WeightBytes, f.Size)
 		if converted[f.Path] {
 			s.Converted++
 		}
 		if f.Safetensors != nil {
-			s.Tensors += f.Safetensors.Tensors
+			s.Tensors = int(addCapped(int64(s.Tensors), int64(f.Safetensors.Tensors)))
 		}
 	}
 	s.Blocked = max(s.Blocked, p.Summary.Blocked)
 	p.Summary = s
+}
+
+// addCapped adds counts that are not negative. A sum beyond maxInteger becomes
+// the first integer that validate refuses.
+func addCapped(a, b int64) int64 {
+	if a > maxInteger || b > maxInteger-a {
+		return maxInteger + 1
+	}
+	return a + b
 }
 
 // validate checks the form of what is said, not whether it is true.
@@ -220,12 +244,10 @@ func badInteger(v reflect.Value) (where string, n int64, ok bool) {
 func (p *Predicate) clone() *Predicate {
 	q := p.normalised()
 	q.Tool.Digest = maps.Clone(p.Tool.Digest)
-	q.Policy.Digest = maps.Clone(p.Policy.Digest)
-	for i, f := range q.Files {
-		if f.Safetensors != nil {
-			s := *f.Safetensors
-			s.DTypes = maps.Clone(s.DTypes)
-			q.Files[i].Safetensors = &s
+	q.Policy.Digest = maps.Clone(q.Policy.Digest)
+	for _, f := range q.Files {
+		if f.Safetensors != nil { // a copy already
+			f.Safetensors.DTypes = maps.Clone(f.Safetensors.DTypes)
 		}
 	}
 	if p.TensorManifest != nil {
