@@ -5,9 +5,11 @@ package convert
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"slices"
 
-	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
 	"github.com/weightseal/weightseal/model"
 )
@@ -37,122 +39,66 @@ type Converter interface {
 }
 
 // Default is the list of converters.
-func Default() []Converter { panic("unbuilt") }
+func Default() []Converter { return []Converter{fromTorch{}, toTorch{}} }
+
+// ErrNoConverter says that no converter takes a file's format to the one
+// asked for.
+var ErrNoConverter = errors.New("no converter")
 
 // File plans the conversion of one file. ErrNoConverter when no converter of
-// the list takes the format.
-func File(ctx context.Context, in Input, opt Options) (*Plan, error) { panic("unbuilt") }
-
-// Plan is a converted file: an io.ReaderAt over its source. It is immutable
-// and may be read concurrently and again and again; the bytes are always the
-// same as long as the source is.
-type Plan struct {
-	Path    string // of the output, relative
-	Format  model.Format
-	Source  SourceFile
-	Subtree string
-	// Header of the safetensors file that is written, or, writing another
-	// format, of the tensors that go into it.
-	Header  *safetensors.Header
-	Aliases []Alias
-	Dropped []torch.Dropped
-	Notes   []torch.Finding
-	// InOrder says that the output reads the source front to back.
-	InOrder bool
-	// Engine details are unexported: segments over the source.
+// the list takes the format; a file without a format is looked at first.
+//
+// What cannot be converted gives the typed errors of format/torch
+// (*UnsupportedError, *AmbiguousError, *ForbiddenError), *safetensors.Error,
+// or *RefusedError. The plan owns in.Blob once File succeeds; on failure it is
+// still the caller's to close.
+func File(ctx context.Context, in Input, opt Options) (*Plan, error) {
+	if in.Format == "" {
+		f, err := model.Sniff(in.Blob, in.Blob.Size())
+		if err != nil {
+			return nil, err
+		}
+		in.Format = f
+	}
+	c := converterFor(in.Format, opt)
+	if c == nil {
+		return nil, fmt.Errorf("%w from %s to %s", ErrNoConverter, in.Format, opt.to())
+	}
+	return c.Plan(ctx, in, opt)
 }
 
-// SourceFile is what was converted.
-type SourceFile struct {
-	Path   string
-	Format model.Format
-	Size   int64
+func converterFor(from model.Format, opt Options) Converter {
+	for _, c := range Default() {
+		if c.To() == opt.to() && slices.Contains(c.From(), from) {
+			return c
+		}
+	}
+	return nil
 }
 
-// Alias is a name that was left out because it is the same memory, shape and
-// strides as the kept name; safetensors metadata records it (removed -> kept).
-type Alias struct{ Removed, Kept string }
-
-// Size is the exact length of the output in bytes.
-func (p *Plan) Size() int64 { panic("unbuilt") }
-
-// ReadAt reads the output.
-func (p *Plan) ReadAt(b []byte, off int64) (int, error) { panic("unbuilt") }
-
-// Close closes the source.
-func (p *Plan) Close() error { panic("unbuilt") }
-
-// Unchanged says whether the source is still what was planned from.
-func (p *Plan) Unchanged() error { panic("unbuilt") }
-
-// Proof says that the output holds the source's tensors, bit for bit.
-type Proof struct {
-	SourceDigest string                     // SHA-256 of the whole source file, hex
-	Tensors      []safetensors.TensorDigest // all names, aliases included
-	SetDigest    string                     // tensor-set digest, of the output and of the source
+func (o Options) to() model.Format {
+	if o.To == "" {
+		return model.Safetensors
+	}
+	return o.To
 }
 
-// Recorder takes the output's bytes, once and in order, as an io.Writer: it
-// digests every tensor on the way. A new one is needed when an upload starts
-// again.
-type Recorder struct{}
+// RefusedError says that a checkpoint can be read in more than one way, or
+// holds what a loader may act on.
+type RefusedError struct{ Findings []torch.Finding }
 
-// NewRecorder prepares a recorder for this plan's output.
-func (p *Plan) NewRecorder() *Recorder { panic("unbuilt") }
-
-// Write takes the next bytes of the output.
-func (r *Recorder) Write(b []byte) (int, error) { panic("unbuilt") }
-
-// Witness is what one reading of the source, apart from the output, saw.
-type Witness struct{}
-
-// Witness reads the source once, front to back, by itself: it digests the file
-// and fingerprints each tensor's bytes where the checkpoint says they lie
-// (contiguous tensors in passing, under a key drawn at random for this plan;
-// the others gathered one by one, not with the code that the output uses). It
-// may run beside the upload.
-func (p *Plan) Witness(ctx context.Context) (*Witness, error) { panic("unbuilt") }
-
-// Prove compares what went out with what the witness saw in the source. Any
-// difference is a *ProofError that names the tensor.
-func (p *Plan) Prove(r *Recorder, w *Witness) (*Proof, error) { panic("unbuilt") }
-
-// WriteFile writes the output to path, by kernel copies where a range of the
-// source is taken as it is. It writes a temporary file beside path and
-// renames it when all is there and the source is unchanged; on any failure
-// nothing is left.
-func (p *Plan) WriteFile(ctx context.Context, path string) error { panic("unbuilt") }
-
-var _ io.ReaderAt = (*Plan)(nil)
-
-// Set is a converted model: every file of it under its new name.
-type Set struct {
-	Plans []*Plan           // converted files
-	Kept  []model.File      // files that stay as they are
-	Made  []MadeFile        // small files written anew: the rewritten index
-	Gone  map[string]string // source path -> why it is not in the output (replaced by ...)
+func (e *RefusedError) Error() string {
+	f := e.Findings[0]
+	where := fmt.Sprintf("byte %d", f.Offset)
+	if f.Inner != "" {
+		where = fmt.Sprintf("%s, byte %d", f.Inner, f.Offset)
+	}
+	text := fmt.Sprintf("never converted: %s (%s, at %s)", f.Detail, f.Rule, where)
+	if n := len(e.Findings) - 1; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
 }
-
-// MadeFile is a small file with its content.
-type MadeFile struct {
-	Path    string
-	From    string // the file that it replaces
-	Content []byte
-}
-
-// Model plans a whole model: pickle-based weights are converted, sharded sets
-// get their index rewritten, everything else is kept. skip lists files that
-// must not be converted. Two inputs that would write one name give a
-// *ClashError, an index that does not fit its shards an *IndexError; the
-// failures of all files come joined, each as *FileError.
-func Model(ctx context.Context, m *model.Model, opt Options, skip func(model.File) bool) (*Set, error) {
-	panic("unbuilt")
-}
-
-// OutputPath is the name of the converted file: pytorch_model*.bin becomes
-// model*.safetensors as the Hugging Face tools have it, otherwise only the
-// extension changes.
-func OutputPath(path string, to model.Format) string { panic("unbuilt") }
 
 // FileError says which file failed.
 type FileError struct {
@@ -162,3 +108,5 @@ type FileError struct {
 
 func (e *FileError) Error() string { return e.Path + ": " + e.Err.Error() }
 func (e *FileError) Unwrap() error { return e.Err }
+
+var _ io.ReaderAt = (*Plan)(nil)

@@ -217,7 +217,7 @@ func opPersid(m *machine) error {
 	if err := m.charge(2*nodeCost + int64(len(line))); err != nil {
 		return err
 	}
-	return m.push(&Persistent{ID: String{string(line), true}, Offset: m.at, Opcode: m.op})
+	return m.persistent(String{string(line), true})
 }
 
 func opBinpersid(m *machine) error {
@@ -225,11 +225,16 @@ func opBinpersid(m *machine) error {
 	if err != nil {
 		return err
 	}
-	if err := m.charge(nodeCost); err != nil {
+	return m.persistent(id)
+}
+
+func (m *machine) persistent(id Value) error {
+	if err := m.charge(nodeCost + slotCost); err != nil {
 		return err
 	}
 	p := m.pids.one()
 	*p = Persistent{ID: id, Offset: m.at, Opcode: m.op}
+	m.out.Persistents = append(m.out.Persistents, p)
 	return m.push(p)
 }
 

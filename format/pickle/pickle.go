@@ -142,10 +142,12 @@ type Stream struct {
 	Opcodes  [256]bool // which opcodes occurred
 	// Globals holds every import in order, also those whose value was
 	// popped: the import alone is a side effect.
-	Globals  []*Global
-	Calls    []*Call // every call in order, also popped ones
-	Builds   []Build // every BUILD in order
-	Findings []Finding
+	Globals []*Global
+	Calls   []*Call // every call in order, also popped ones
+	Builds  []Build // every BUILD in order
+	// Persistents holds every persistent id in order, also popped ones.
+	Persistents []*Persistent
+	Findings    []Finding
 }
 
 // Build is one BUILD opcode: the object and the state that was applied.

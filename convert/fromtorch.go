@@ -1,0 +1,254 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"slices"
+
+	"github.com/weightseal/weightseal/format/safetensors"
+	"github.com/weightseal/weightseal/format/torch"
+	"github.com/weightseal/weightseal/model"
+)
+
+const (
+	formatKey   = "format" // metadata key of the framework, as the reference sets it
+	metadataKey = "__metadata__"
+
+	// A file's tensors may take this many times the bytes of its storages,
+	// or expandFloor if that is more: views can overlap without end.
+	expandFactor = 4
+	expandFloor  = 1 << 30
+)
+
+// fromTorch converts torch.save containers to safetensors.
+type fromTorch struct{}
+
+func (fromTorch) Name() string { return "torch-to-safetensors" }
+
+func (fromTorch) From() []model.Format {
+	return []model.Format{model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript}
+}
+
+func (fromTorch) To() model.Format { return model.Safetensors }
+
+// Plan opens the container, chooses the tensors and lays out the output.
+func (fromTorch) Plan(ctx context.Context, in Input, opt Options) (*Plan, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ck, err := torch.Open(in.Blob, in.Blob.Size(), opt.Limits)
+	if err != nil {
+		return nil, err
+	}
+	state, err := ck.Select(opt.Select)
+	if err != nil {
+		return nil, err
+	}
+	notes := append(slices.Clone(ck.Findings), state.Findings...)
+	if err := refused(notes); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p, err := fromState(in, state, ck.BigEndian, opt)
+	if err != nil {
+		return nil, err
+	}
+	p.Notes = notes
+	return p, nil
+}
+
+// refused gives an error for findings that no conversion may pass over.
+func refused(notes []torch.Finding) error {
+	var bad []torch.Finding
+	for _, n := range notes {
+		if n.Refuse {
+			bad = append(bad, n)
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return &RefusedError{Findings: bad}
+}
+
+// fromState lays out the safetensors file for the tensors of a checkpoint.
+func fromState(in Input, state *torch.StateDict, bigEndian bool, opt Options) (*Plan, error) {
+	p := newPlan(in, model.Safetensors)
+	p.Subtree, p.Dropped = state.Subtree, state.Dropped
+	kept := make([]int, len(state.Tensors))
+	for i := range kept {
+		kept[i] = i
+	}
+	if !opt.KeepAliases {
+		kept, p.Aliases = ties(state.Tensors)
+	}
+	raw, byName, err := p.layHeader(state.Tensors, kept)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.add(segment{size: int64(len(raw)), literal: raw}); err != nil {
+		return nil, err
+	}
+	var storages sizes
+	for i := range p.Header.Tensors {
+		h := &p.Header.Tensors[i]
+		t := &state.Tensors[byName[h.Name]]
+		storages.add(t.Storage)
+		if err := p.addTorch(t, h, bigEndian); err != nil {
+			return nil, err
+		}
+	}
+	if limit := max(expandFloor, expandFactor*storages.total); p.size-int64(len(raw)) > limit {
+		return nil, &torch.UnsupportedError{
+			What: fmt.Sprintf("checkpoint whose %d bytes of storage become %d bytes of tensors", storages.total, p.size),
+			Next: "save it again with views replaced by copies of what is needed",
+		}
+	}
+	p.settle()
+	return p, nil
+}
+
+// sizes adds up storages, each once.
+type sizes struct {
+	seen  map[*torch.Storage]struct{}
+	total int64
+}
+
+func (s *sizes) add(st *torch.Storage) {
+	if s.seen == nil {
+		s.seen = map[*torch.Storage]struct{}{}
+	}
+	if _, ok := s.seen[st]; !ok {
+		s.seen[st] = struct{}{}
+		// The sum stays far from overflow: four times it must fit, too.
+		s.total = min(s.total+min(st.Length, 1<<60), 1<<60)
+	}
+}
+
+// layHeader makes the header, and a map from the names in it to tensors.
+func (p *Plan) layHeader(tensors []torch.Tensor, kept []int) ([]byte, map[string]int, error) {
+	byName := make(map[string]int, len(tensors))
+	for i := range tensors {
+		if _, twice := byName[tensors[i].Name]; twice {
+			return nil, nil, unsupported(&tensors[i], "name that two tensors have once their keys are joined", "rename one of them in the checkpoint")
+		}
+		byName[tensors[i].Name] = i
+	}
+	specs := make([]safetensors.Spec, 0, len(kept))
+	for _, i := range kept {
+		t := &tensors[i]
+		specs = append(specs, safetensors.Spec{Name: t.Name, DType: t.DType, Shape: t.Shape})
+	}
+	meta := map[string]string{formatKey: "pt"}
+	for _, a := range p.Aliases {
+		meta[a.Removed] = a.Kept
+	}
+	h, raw, err := safetensors.NewHeader(specs, meta)
+	if err != nil {
+		var st *safetensors.Error
+		if errors.As(err, &st) {
+			return nil, nil, &torch.UnsupportedError{Path: st.Tensor, What: "tensor that no safetensors header can hold (" + st.Detail + ")", Next: "rename it in the checkpoint"}
+		}
+		return nil, nil, err
+	}
+	p.Header = h
+	return raw, byName, nil
+}
+
+// addTorch appends a tensor's bytes to the output.
+func (p *Plan) addTorch(t *torch.Tensor, h *safetensors.Tensor, bigEndian bool) error {
+	form, err := elementOf(t, bigEndian)
+	if err != nil {
+		return err
+	}
+	length := int64(h.End - h.Begin)
+	if err := checkView(t, form.size, length); err != nil {
+		return err
+	}
+	o := origin{data: t.Storage.Data, base: t.Offset * form.size, size: t.Size, stride: t.Stride, form: form, file: -1, length: length}
+	o.adjacent = rowMajor(t.Size, t.Stride)
+	if !t.Storage.Deflated {
+		o.file = t.Storage.Offset + o.base
+	}
+	from := p.size
+	if err := p.add(segmentOf(p.blob, t, &o)); err != nil {
+		return err
+	}
+	p.tensors = append(p.tensors, planned{name: h.Name, dtype: h.DType, shape: h.Shape, from: from, to: p.size, origin: o})
+	return nil
+}
+
+// segmentOf says how a tensor's bytes are read.
+func segmentOf(blob model.Blob, t *torch.Tensor, o *origin) segment {
+	s := segment{size: o.length, form: o.form}
+	if o.length == 0 {
+		return s
+	}
+	src, base, file := o.data, o.base, false
+	if !t.Storage.Deflated {
+		src, base, file = io.ReaderAt(blob), o.file, true
+	}
+	dims := normalise(t.Size, t.Stride, o.form.size)
+	if len(dims) == 0 || len(dims) == 1 && dims[0].src == o.form.size {
+		s.src, s.from, s.file = src, base, file
+		return s
+	}
+	s.gather = newGather(src, base, o.form.size, dims, !t.Storage.Deflated)
+	return s
+}
+
+// checkView checks once more, where the bytes are taken, that a view lies in
+// its storage and has as many bytes as the header says.
+func checkView(t *torch.Tensor, elem, length int64) error {
+	bad := func(what string) error { return fmt.Errorf("tensor %q: %s", t.Name, what) }
+	if t.Storage == nil || len(t.Size) != len(t.Stride) || t.Offset < 0 {
+		return bad("no storage, or shape and strides do not match")
+	}
+	count, last := uint64(1), uint64(t.Offset)
+	for i, n := range t.Size {
+		if n < 0 || t.Stride[i] < 0 {
+			return bad("negative size or stride")
+		}
+		hi, c := bits.Mul64(count, uint64(n))
+		if hi != 0 {
+			return bad("too many elements")
+		}
+		count = c
+		if n == 0 {
+			continue
+		}
+		hi, step := bits.Mul64(uint64(n-1), uint64(t.Stride[i]))
+		sum, carry := bits.Add64(last, step, 0)
+		if hi != 0 || carry != 0 {
+			return bad("strides reach past all storage")
+		}
+		last = sum
+	}
+	if hi, b := bits.Mul64(count, uint64(elem)); hi != 0 || b != uint64(length) {
+		return bad(fmt.Sprintf("%d elements of %d bytes, but %d bytes in the header", count, elem, length))
+	}
+	if count == 0 {
+		return nil
+	}
+	if end, carry := bits.Add64(last, 1, 0); carry != 0 || t.Storage.Length < 0 || end > uint64(t.Storage.Length)/uint64(elem) {
+		return bad(fmt.Sprintf("reaches element %d of a storage of %d bytes", last, t.Storage.Length))
+	}
+	return nil
+}
+
+// rowMajor says that a view's bytes lie in order without gaps.
+func rowMajor(sizes, strides []int64) bool {
+	want := int64(1)
+	for i := len(sizes) - 1; i >= 0; i-- {
+		if sizes[i] != 1 && strides[i] != want {
+			return false
+		}
+		want *= sizes[i]
+	}
+	return true
+}

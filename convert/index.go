@@ -1,0 +1,211 @@
+package convert
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weightseal/weightseal/format/safetensors"
+	"github.com/weightseal/weightseal/model"
+)
+
+// maxIndex bounds the size of an index file, in bytes.
+const maxIndex = 256 << 20
+
+// IndexError says that an index does not fit its shards.
+type IndexError struct {
+	Path string // of the index
+	Err  error
+}
+
+func (e *IndexError) Error() string { return "the index does not fit its shards: " + e.Err.Error() }
+func (e *IndexError) Unwrap() error { return e.Err }
+
+// indexFile is an index over files that are to be converted.
+type indexFile struct {
+	file  model.File
+	index *safetensors.Index
+}
+
+func (ix *indexFile) shardPath(shard string) string { return path.Join(path.Dir(ix.file.Path), shard) }
+
+// shardNumber is what the names of a set's shards have after the stem.
+var shardNumber = regexp.MustCompile(`^-\d+-of-\d+$`)
+
+// indexes picks the indexes that must be rewritten out of the files that are
+// not converted themselves, and checks that their shards are there.
+func (b *setBuilder) indexes(ctx context.Context, convert, rest []model.File) (indexes []indexFile, other []model.File, errs []error) {
+	converted := map[string]bool{}
+	for _, f := range convert {
+		converted[f.Path] = true
+	}
+	for _, f := range rest {
+		if !b.mayIndex(f) {
+			other = append(other, f)
+			continue
+		}
+		ix, err := b.readIndex(ctx, f)
+		if err == nil {
+			err = b.present(ix, converted)
+		}
+		if err != nil {
+			errs = append(errs, &FileError{Path: f.Path, Err: &IndexError{Path: f.Path, Err: err}})
+			continue
+		}
+		if slices.ContainsFunc(ix.index.Shards(), func(s string) bool { return converted[ix.shardPath(s)] }) {
+			indexes = append(indexes, *ix)
+		} else {
+			other = append(other, f)
+		}
+	}
+	return indexes, other, errs
+}
+
+// mayIndex says whether a file has the name of an index over files of the
+// kind that is converted here.
+func (b *setBuilder) mayIndex(f model.File) bool {
+	stem, ok := strings.CutSuffix(path.Base(f.Path), indexExt)
+	native := path.Ext(stem) == stExt
+	return ok && native == (b.opt.to() == model.TorchZip)
+}
+
+func (b *setBuilder) readIndex(ctx context.Context, f model.File) (*indexFile, error) {
+	if f.Size > maxIndex {
+		return nil, fmt.Errorf("%d bytes are too many for an index", f.Size)
+	}
+	blob, err := b.m.Open(ctx, f.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close() //nolint:errcheck // nothing was written
+	content := make([]byte, min(blob.Size(), maxIndex))
+	if err := readFull(blob, content, 0); err != nil {
+		return nil, err
+	}
+	ix, err := safetensors.ParseIndex(content)
+	if err != nil {
+		return nil, err
+	}
+	return &indexFile{file: f, index: ix}, nil
+}
+
+// present checks that the shards are all there, all converted or none, and no
+// others beside them.
+func (b *setBuilder) present(ix *indexFile, converted map[string]bool) error {
+	files := map[string]bool{}
+	for _, f := range b.m.Files {
+		files[f.Path] = true
+	}
+	shards := ix.index.Shards()
+	var lost, left, extra []string
+	for _, s := range shards {
+		at := ix.shardPath(s)
+		switch {
+		case !files[at]:
+			lost = append(lost, s)
+		case !converted[at]:
+			left = append(left, s)
+		}
+	}
+	stem := strings.TrimSuffix(path.Base(ix.file.Path), indexExt)
+	ext := path.Ext(stem)
+	stem = strings.TrimSuffix(stem, ext)
+	for _, f := range b.m.Files {
+		dir, base := path.Split(f.Path)
+		number, ok := strings.CutPrefix(strings.TrimSuffix(base, ext), stem)
+		if ok && path.Clean(dir) == path.Dir(ix.file.Path) && path.Ext(base) == ext && shardNumber.MatchString(number) && !slices.Contains(shards, base) {
+			extra = append(extra, base)
+		}
+	}
+	switch {
+	case len(lost) > 0:
+		return fmt.Errorf("the index names shards that are not there: %s", strings.Join(lost, ", "))
+	case len(extra) > 0:
+		return fmt.Errorf("there are shards that the index does not name: %s", strings.Join(extra, ", "))
+	case len(left) > 0 && len(left) < len(shards):
+		return fmt.Errorf("some shards of the set would not be converted: %s", strings.Join(left, ", "))
+	}
+	return nil
+}
+
+// rewrite makes the index of the converted shards: exactly the tensors that
+// their headers hold (the names left out as ties are in the shards' metadata,
+// where loaders look for them), each in its file.
+func (b *setBuilder) rewrite(ix indexFile) error {
+	headers := map[string]*safetensors.Header{}
+	renamed := map[string]string{}
+	for _, s := range ix.index.Shards() {
+		p := b.plans[ix.shardPath(s)]
+		if p == nil {
+			return nil // its own error is in the list
+		}
+		renamed[s] = path.Base(p.Path)
+		headers[renamed[s]] = p.Header
+	}
+	old := &safetensors.Index{WeightMap: map[string]string{}}
+	for name, s := range ix.index.WeightMap {
+		old.WeightMap[name] = renamed[s]
+	}
+	if err := errors.Join(old.Check(headers), tieClash(headers)); err != nil {
+		return &IndexError{Path: ix.file.Path, Err: err}
+	}
+	content, err := b.newIndex(ix.index, headers).Encode()
+	if err != nil {
+		return err
+	}
+	made := MadeFile{Path: OutputPath(ix.file.Path, b.opt.to()), From: ix.file.Path, Content: content}
+	b.set.Made = append(b.set.Made, made)
+	b.set.Gone[ix.file.Path] = "rewritten as " + made.Path
+	return nil
+}
+
+// newIndex lists the tensors of the shards. A torch file holds tied names,
+// too.
+func (b *setBuilder) newIndex(old *safetensors.Index, headers map[string]*safetensors.Header) *safetensors.Index {
+	ix := &safetensors.Index{Metadata: maps.Clone(old.Metadata), WeightMap: map[string]string{}, Extra: old.Extra}
+	var total uint64
+	for shard, h := range headers {
+		for i := range h.Tensors {
+			ix.WeightMap[h.Tensors[i].Name] = shard
+			total += h.Tensors[i].End - h.Tensors[i].Begin
+		}
+		if b.opt.to() == model.TorchZip {
+			for removed := range h.Aliases() {
+				ix.WeightMap[removed] = shard
+			}
+		}
+	}
+	if ix.Metadata == nil {
+		ix.Metadata = map[string]any{}
+	}
+	ix.Metadata["total_size"] = json.Number(strconv.FormatUint(total, 10))
+	return ix
+}
+
+// tieClash finds a name that one shard left out as a tie and another shard
+// has as well.
+func tieClash(headers map[string]*safetensors.Header) error {
+	holder := map[string]string{}
+	for _, shard := range slices.Sorted(maps.Keys(headers)) {
+		for i := range headers[shard].Tensors {
+			holder[headers[shard].Tensors[i].Name] = shard
+		}
+	}
+	for _, shard := range slices.Sorted(maps.Keys(headers)) {
+		aliases := headers[shard].Aliases()
+		for _, name := range slices.Sorted(maps.Keys(aliases)) {
+			if other, twice := holder[name]; twice && other != shard {
+				return fmt.Errorf("the tensor %q is in two shards, %s and %s", name, other, shard)
+			}
+			holder[name] = shard
+		}
+	}
+	return nil
+}

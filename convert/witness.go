@@ -1,0 +1,161 @@
+package convert
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash/maphash"
+	"slices"
+)
+
+const (
+	witnessRead = 1 << 20
+	// mostOpen bounds the tensors whose fingerprints are open at once while
+	// the source is read; views that overlap beyond that are read again.
+	mostOpen = 4096
+)
+
+// Witness is what one reading of the source, apart from the output, saw.
+type Witness struct {
+	plan   *Plan
+	digest [sha256.Size]byte
+	prints []uint64 // as plan.tensors
+}
+
+// Witness reads the source once, front to back, by itself: it digests the file
+// and fingerprints each tensor's bytes where the checkpoint says they lie
+// (contiguous tensors in passing, under a key drawn at random for this plan;
+// the others gathered one by one, not with the code that the output uses). It
+// may run beside the upload. A source that changed since it was planned from
+// gives the error of model.Blob.Unchanged.
+func (p *Plan) Witness(ctx context.Context) (*Witness, error) {
+	w := &Witness{plan: p, prints: make([]uint64, len(p.tensors))}
+	runs, others := p.runs()
+	buf := make([]byte, witnessRead)
+	again, err := w.pass(ctx, runs, buf)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range again {
+		if err := w.reread(ctx, r, buf); err != nil {
+			return nil, err
+		}
+	}
+	var pages *pages
+	for _, i := range others {
+		if pages == nil {
+			pages = newPages()
+		}
+		if err := w.collect(ctx, i, pages); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.blob.Unchanged(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// run is a range of the source file that is the bytes of some tensors.
+type run struct {
+	from, to int64
+	tensors  []int
+	hash     *maphash.Hash
+}
+
+// runs gives the ranges to fingerprint in passing, by place, and the tensors
+// that must be gathered.
+func (p *Plan) runs() (runs []*run, others []int) {
+	same := map[[2]int64]*run{}
+	for i := range p.tensors {
+		o := &p.tensors[i].origin
+		if o.length == 0 || !o.inPassing() {
+			others = append(others, i)
+			continue
+		}
+		key := [2]int64{o.file, o.file + o.length}
+		if same[key] == nil {
+			same[key] = &run{from: key[0], to: key[1]}
+			runs = append(runs, same[key])
+		}
+		same[key].tensors = append(same[key].tensors, i)
+	}
+	slices.SortFunc(runs, func(a, b *run) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+	return runs, others
+}
+
+// pass reads the file once. It returns the ranges that it had no room for.
+func (w *Witness) pass(ctx context.Context, runs []*run, buf []byte) (again []*run, err error) {
+	p := w.plan
+	whole := sha256.New()
+	var open, still []*run
+	for at := int64(0); at < p.Source.Size; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		b := buf[:min(int64(len(buf)), p.Source.Size-at)]
+		if err := readFull(p.blob, b, at); err != nil {
+			return nil, fmt.Errorf("reading %s at %d: %w", p.Source.Path, at, err)
+		}
+		whole.Write(b)
+		end := at + int64(len(b))
+		for len(runs) > 0 && runs[0].from < end {
+			r := runs[0]
+			runs = runs[1:]
+			if r.to > end && len(open) >= mostOpen {
+				again = append(again, r)
+				continue
+			}
+			r.hash = w.newHash()
+			open = append(open, r)
+		}
+		still = still[:0]
+		for _, r := range open {
+			r.hash.Write(b[max(r.from, at)-at : min(r.to, end)-at])
+			if r.to > end {
+				still = append(still, r)
+				continue
+			}
+			w.close(r)
+		}
+		open, still = still, open
+		at = end
+	}
+	if len(open)+len(runs) > 0 {
+		return nil, fmt.Errorf("%s: tensors lie past its end", p.Source.Path)
+	}
+	whole.Sum(w.digest[:0])
+	return again, nil
+}
+
+func (w *Witness) newHash() *maphash.Hash {
+	h := new(maphash.Hash)
+	h.SetSeed(w.plan.seed)
+	return h
+}
+
+func (w *Witness) close(r *run) {
+	for _, i := range r.tensors {
+		w.prints[i] = r.hash.Sum64()
+	}
+	r.hash = nil
+}
+
+// reread fingerprints one range by itself.
+func (w *Witness) reread(ctx context.Context, r *run, buf []byte) error {
+	r.hash = w.newHash()
+	for at := r.from; at < r.to; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := buf[:min(int64(len(buf)), r.to-at)]
+		if err := readFull(w.plan.blob, b, at); err != nil {
+			return fmt.Errorf("reading %s at %d: %w", w.plan.Source.Path, at, err)
+		}
+		r.hash.Write(b)
+		at += int64(len(b))
+	}
+	w.close(r)
+	return nil
+}
