@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Turn the lines that measure.py noted into tables.
+
+    report.py RESULTS SIZE SMALL_SIZE
+"""
+
+import statistics
+import sys
+from collections import defaultdict
+
+# What, the side that is compared, the side beside it, the ratio it must reach.
+RATIOS = [
+    ("push that converts", "weightseal", "oras push of the converted file", 1.0),
+    ("push that converts", "weightseal", "torch.load + save, oras push, cosign attest", 1 / 3),
+    ("push of native safetensors", "weightseal", "oras push", 1.0),
+    ("verified pull", "weightseal", "oras pull", 1.0),
+    ("convert to a local file", "weightseal", "cp of the same bytes", 1.1),
+    ("verify of a small model", "weightseal", "cosign verify-attestation", 1.0),
+    ("--help", "weightseal", "cosign", 0.6),
+]
+# What must take less than so many milliseconds.
+LIMITS = [
+    ("scan of the checkpoint", 50),
+    ("inspect of the checkpoint", 50),
+    ("scan of the converted file", 50),
+    ("inspect of the converted file", 50),
+]
+MEMORY_MIB = 100
+
+
+def seconds(values):
+    m = statistics.median(values)
+    unit, f = ("s", 1) if m >= 1 else ("ms", 1000)
+    digits = 2 if unit == "s" else 1
+    return f"{m * f:.{digits}f} {unit} ({min(values) * f:.{digits}f}-{max(values) * f:.{digits}f})"
+
+
+def main():
+    path, size, small = sys.argv[1:]
+    wall, cpu, memory = defaultdict(list), defaultdict(list), defaultdict(int)
+    for line in open(path):
+        row, side, of, w, c, rss = line.rstrip("\n").split("\t")
+        if of == size:
+            wall[row, side].append(float(w))
+            cpu[row, side].append(float(c))
+        if side == "weightseal":
+            memory[row, of] = max(memory[row, of], int(rss) / 1024)
+
+    def verdict(ok):
+        return "yes" if ok else "**no**"
+
+    print("| what | weightseal, median (range) | beside it | its median (range) | ratio | CPU ratio | required | reached |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row, ours, other, most in RATIOS:
+        a, b = wall.get((row, ours)), wall.get((row, other))
+        if not a or not b:
+            continue
+        ratio = statistics.median(a) / statistics.median(b)
+        work = statistics.median(cpu[row, ours]) / statistics.median(cpu[row, other])
+        print(f"| {row} | {seconds(a)} | {other} | {seconds(b)} | {ratio:.2f}x | {work:.2f}x | <= {most:.2f}x | {verdict(ratio <= most)} |")
+    for row, most in LIMITS:
+        a = wall.get((row, "weightseal"))
+        if a:
+            print(f"| {row} | {seconds(a)} | | | | | < {most} ms | {verdict(statistics.median(a) * 1000 < most)} |")
+
+    print(f"\n| peak resident memory | {small} MB | {size} MB | required | reached |")
+    print("|---|---|---|---|---|")
+    for row in dict.fromkeys(row for row, _ in memory):
+        a, b = memory.get((row, small)), memory.get((row, size))
+        if a and b:
+            print(f"| {row} | {a:.0f} MiB | {b:.0f} MiB | <= {MEMORY_MIB} MiB | {verdict(max(a, b) <= MEMORY_MIB)} |")
+
+
+main()
