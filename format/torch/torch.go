@@ -43,6 +43,9 @@ type Checkpoint struct {
 	Records   []Record            // archives: every record, in order of the data
 	Storages  map[string]*Storage // by key, those that the pickle names
 	Findings  []Finding
+
+	lim        Limits
+	tarTensors map[int64]*tarTensor
 }
 
 // NamedStream is a pickle stream of the container: "data.pkl", or for legacy
@@ -64,7 +67,8 @@ type Record struct {
 	Offset       int64
 	Stored, Size int64
 	Deflated     bool
-	Known        bool // torch.save writes such a record
+	Known        bool   // torch.save writes such a record
+	CRC32        uint32 // as the directory has it; torch can be told to leave it wrong
 }
 
 // Storage is the memory behind tensors.
@@ -93,12 +97,6 @@ type Finding struct {
 	Detail string
 	Refuse bool // two readings are possible, or a loader may act on it: never convert
 }
-
-// Open reads a container's directory and pickles. It reads no tensor bytes.
-// A file that is none of the containers gives ErrNotTorch. When the container
-// is recognised but broken, what was understood is returned together with the
-// error, so that a scanner can still judge the pickle.
-func Open(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) { panic("unbuilt") }
 
 // Tensor is one tensor of a checkpoint, validated against its storage. Stride
 // and Offset are in elements of DType (for F4: of the two-element byte).
@@ -130,37 +128,3 @@ type StateDict struct {
 	Dropped  []Dropped
 	Findings []Finding
 }
-
-// Select finds the tensors to convert. With path "" it takes the root when
-// all tensors lie in plain containers there, or exactly one known weights
-// subtree (state_dict, model_state_dict, model, module, ...) with no tensor
-// beside it. Tensors beside it give an *AmbiguousError with the candidates.
-// What cannot be converted without loss gives an *UnsupportedError; a global
-// that the converter does not know a *ForbiddenError.
-func (c *Checkpoint) Select(path string) (*StateDict, error) { panic("unbuilt") }
-
-// AmbiguousError says that a checkpoint holds several things that could be
-// the weights.
-type AmbiguousError struct{ Candidates []string }
-
-func (e *AmbiguousError) Error() string { panic("unbuilt") }
-
-// UnsupportedError says what cannot be converted without loss, and what to do
-// instead.
-type UnsupportedError struct {
-	Path string // of the tensor in the checkpoint
-	What string // "complex128 tensor"
-	Next string // the exact next step
-}
-
-func (e *UnsupportedError) Error() string { panic("unbuilt") }
-
-// ForbiddenError lists every global outside what the converter knows. Inert
-// says that all of them are classes known to be data holders (torch.nn
-// modules, argparse.Namespace, ...), so that only code is lost.
-type ForbiddenError struct {
-	Globals []*pickle.Global
-	Inert   bool
-}
-
-func (e *ForbiddenError) Error() string { panic("unbuilt") }
