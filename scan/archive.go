@@ -19,7 +19,7 @@ func (archiveDetector) Name() string { return "archive" }
 
 func (archiveDetector) Wants(f model.File) bool {
 	switch f.Format {
-	case model.ZIP, model.TAR, model.Gzip, model.Bzip2, model.XZ, model.Zstd, model.Zlib, model.SevenZip:
+	case model.ZIP, model.TAR, model.Gzip, model.Bzip2, model.XZ, model.LZMA, model.Zstd, model.Zlib, model.SevenZip:
 		return true
 	}
 	return false

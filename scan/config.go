@@ -14,7 +14,11 @@ type jsonDetector struct{}
 
 func (jsonDetector) Name() string { return "json" }
 
-func (jsonDetector) Wants(f model.File) bool { return f.Format == model.JSON }
+// Wants also takes text that is only named JSON: many readers are more lenient
+// than the standard.
+func (jsonDetector) Wants(f model.File) bool {
+	return f.Format == model.JSON || f.Format == model.Text && f.Declared == model.JSON
+}
 
 // maxConfig bounds the text of a configuration. Tokenizers with large
 // vocabularies take tens of megabytes.

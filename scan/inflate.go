@@ -159,6 +159,8 @@ func compressedOpener(f model.Format, r io.ReaderAt, size int64) opener {
 		}
 	case model.XZ:
 		return func() (io.ReadCloser, error) { return newXZ(section()) }
+	case model.LZMA:
+		return func() (io.ReadCloser, error) { return newLZMA(section()) }
 	}
 	return nil
 }
@@ -176,9 +178,12 @@ func scanCompressed(ctx context.Context, r *report, f model.File, b model.Blob) 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, errLimit) {
+		switch {
+		case errors.Is(err, errLimit):
 			r.add("WS-LIMIT-001", -1, "the decompressed content: %v", err)
-		} else {
+		case errors.Is(err, errUnsupported):
+			r.add("WS-ARCHIVE-009", 0, "%v", err)
+		default:
 			r.add("WS-ARCHIVE-007", -1, "%v", err)
 		}
 	}

@@ -26,7 +26,7 @@ func familyOf(f model.Format) family {
 		return dataFamily
 	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle:
 		return pickleFamily
-	case model.NPZ, model.Keras, model.ZIP, model.TAR, model.Gzip, model.Bzip2, model.XZ, model.Zstd, model.Zlib, model.SevenZip:
+	case model.NPZ, model.Keras, model.ZIP, model.TAR, model.Gzip, model.Bzip2, model.XZ, model.LZMA, model.Zstd, model.Zlib, model.SevenZip:
 		return archiveFamily
 	case model.ELF, model.PE, model.MachO, model.Python, model.Script, model.Notebook:
 		return codeFamily
@@ -69,11 +69,11 @@ func agree(declared, content model.Format) bool {
 	case df == pickleFamily && cf == pickleFamily:
 		return true // .pt, .bin, .pkl, .ckpt are used for all of them
 	case declared == model.Pickle:
-		return content == model.Zlib || content == model.Gzip || content == model.Bzip2 || content == model.XZ // joblib
+		return content == model.Zlib || content == model.Gzip || content == model.Bzip2 || content == model.XZ || content == model.LZMA // joblib
 	case declared == model.ZIP:
 		return content == model.NPZ || content == model.Keras || cf == pickleFamily && content != model.Pickle && content != model.TorchLegacy
 	case declared == model.TAR:
-		return content == model.Gzip || content == model.Bzip2 || content == model.XZ || content == model.Zstd || content == model.TorchTar
+		return content == model.Gzip || content == model.Bzip2 || content == model.XZ || content == model.LZMA || content == model.Zstd || content == model.TorchTar
 	case declared == model.Keras:
 		return content == model.HDF5 || content == model.ZIP
 	case declared == model.NPZ:

@@ -84,7 +84,8 @@ func (nested) scanWith(ctx context.Context, r *report, depth int, shared *budget
 	f := model.File{Entry: model.Entry{Path: name, Size: size}, Role: model.Other}
 	format, err := model.Sniff(ra, size)
 	if err == nil {
-		f.Format, f.Declared = format, declared(name)
+		f.Declared = declared(name)
+		f.Format = refine(format, f.Declared)
 		var v Verdict
 		var fs []Finding
 		v, fs, err = judge(ctx, Default(), f, &member{ra, size, depth + 1, shared})
@@ -113,4 +114,16 @@ func memberError(ctx context.Context, r *report, name string, err error) error {
 // its last element counts.
 func declared(name string) model.Format {
 	return model.DeclaredFormat(path.Base(name))
+}
+
+// refine lets a name tell apart what content alone cannot, as model.Load does
+// for files of the model.
+func refine(content, declared model.Format) model.Format {
+	if content == model.Text {
+		switch declared {
+		case model.Markdown, model.YAML, model.Python:
+			return declared
+		}
+	}
+	return content
 }

@@ -208,6 +208,10 @@ func dataRules() []Rule {
 			"A dataset of bytes holds a pickle: harmless to HDF5, dangerous in a program that unpickles it.", "do not unpickle the dataset"},
 		{"WS-HDF5-003", "structure that could not be followed", medium, Unknown,
 			"The file uses a part of the format that is not understood, so it could not be judged wholly.", "write the file again with a current h5py, or convert it"},
+		{"WS-HDF5-004", "bytes outside the structure", low, Review,
+			"There are bytes before or after what the file declares to be its own.", fixRewrite},
+		{"WS-HDF5-005", "filter from a plugin", medium, Review,
+			"Reading a dataset loads a native library of the machine, by a number.", fixRewrite},
 		{"WS-RDS-001", "R object", high, Unsafe,
 			"An R serialisation may hold promises and code that run when the object is touched.", fixSource},
 	}

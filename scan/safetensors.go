@@ -55,7 +55,7 @@ func brokenRule(b model.Blob, se *safetensors.Error) string {
 	case safetensors.InvalidOffset:
 		return "WS-SAFETENSORS-001"
 	case safetensors.MetadataIncompleteBuffer:
-		if h := looseHeader(b); h == nil || h.length+8 > b.Size() || h.dataEnd < b.Size()-8-h.length {
+		if h := looseHeader(b); h == nil || h.rest == nil || h.length+8 > b.Size() || h.dataEnd < b.Size()-8-h.length {
 			return "WS-SAFETENSORS-001"
 		}
 	case safetensors.InvalidHeaderDeserialization:

@@ -52,7 +52,7 @@ func (textDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdi
 	case bytes.HasPrefix(start, []byte("version https://git-lfs.github.com/spec/")):
 		r.add("WS-TEXT-003", 0, "the content was not downloaded")
 		return r.result()
-	case isPickleName(f.Declared) && ext(f.Path) != ".pth":
+	case unpickledByName(f) && ext(f.Path) != ".pth":
 		// A loader that goes by the name unpickles it, whatever it is.
 		if err := scanStreams(ctx, r, b, leading(start)); err != nil {
 			return r.verdict, r.findings, err

@@ -23,7 +23,7 @@ func (unknownDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ve
 	}
 	skip := leading(start)
 	switch {
-	case isPickle(b), isPickleName(f.Declared):
+	case isPickle(b), unpickledByName(f):
 		r.verdict = Convertible
 		if f.Declared != model.Pickle {
 			r.add("WS-NAME-002", 0, "the content is a pickle, or what an unpickler would be given")
@@ -47,6 +47,12 @@ func (unknownDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ve
 		}
 	}
 	return r.result()
+}
+
+// unpickledByName says whether programs hand the file to an unpickler because
+// of its name. The ending .bin is used for too many other things.
+func unpickledByName(f model.File) bool {
+	return isPickleName(f.Declared) && ext(f.Path) != ".bin"
 }
 
 // behindFilling judges a pickle that begins after filling.
