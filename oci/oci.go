@@ -115,22 +115,12 @@ type Pushed struct {
 	Skipped  int                  // blobs that the store had
 }
 
-// PushLayers uploads the layers of an artifact, several at a time, and its
-// config. No manifest is written: nothing is visible yet. Same input, same
-// digest: no time stamp, no host data, layers in path order.
-func PushLayers(ctx context.Context, s Store, a Artifact, opt Options, progress func(Event)) (*Staged, error) {
-	panic("unbuilt")
-}
-
 // Staged is an artifact whose blobs are in the store and whose manifest is
 // built but not yet pushed.
 type Staged struct {
 	Pushed
 	ManifestBytes []byte
 }
-
-// Publish pushes the manifest, under its digest and the tag.
-func (st *Staged) Publish(ctx context.Context, s Store, tag string) error { panic("unbuilt") }
 
 // Event reports progress of long work: each change of a blob's state, and its
 // bytes at intervals.
@@ -145,19 +135,4 @@ type Event struct {
 type File struct {
 	Path string
 	ocispec.Descriptor
-}
-
-// Files reads a manifest's layers as files: ModelPack raw layers, and any
-// artifact that gives org.opencontainers.image.title (oras). Paths are checked
-// by model.CheckPaths. Layers that are archives are an *UnsupportedError.
-func Files(manifest []byte) ([]File, error) { panic("unbuilt") }
-
-// Source lists an artifact's files as a model source, read by range.
-func Source(s Store, manifest []byte) (model.Source, error) { panic("unbuilt") }
-
-// Pull downloads files into dir, which must exist and be empty: through
-// verifying readers, several at a time. On failure what was written stays in
-// dir, which is the caller's to remove.
-func Pull(ctx context.Context, s Store, files []File, dir string, opt Options, progress func(Event)) error {
-	panic("unbuilt")
 }
