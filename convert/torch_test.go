@@ -21,6 +21,10 @@ type loaded struct {
 	File    string
 	Error   string
 	Tensors map[string]loadedTensor
+	// Reference is the digest of the safetensors file in the reference's
+	// layout, Aliases what is left out of it.
+	Reference string
+	Aliases   map[string]string
 }
 
 type loadedTensor struct {
