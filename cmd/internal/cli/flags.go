@@ -127,9 +127,3 @@ func loadPolicy(name string) (*policy.Policy, error) { return policy.Builtin(nam
 func addPolicy(f *pflag.FlagSet, name *string) {
 	f.StringVar(name, "policy", policy.DefaultName, "policy to apply: "+strings.Join(policy.Names(), " or "))
 }
-
-// isRemote says whether a model was opened through a store.
-func isRemote(m *model.Model) bool {
-	_, ok := m.Source.(*oci.ArtifactSource)
-	return ok
-}

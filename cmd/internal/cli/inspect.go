@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -114,7 +115,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	bar := o.progress.start(s)
 	defer bar.close()
 	in := inspection{SchemaVersion: 1, Source: source, DTypes: map[string]int{}, Files: []inspectedFile{}}
-	if in.Artifact, err = viewArtifact(ctx, source, m, opt); err != nil {
+	if in.Artifact, err = viewArtifact(ctx, source, opt); err != nil {
 		return err
 	}
 	var broken error
@@ -148,8 +149,8 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 
 // viewArtifact describes the manifest that a model was read from; nil for a
 // model on disk.
-func viewArtifact(ctx context.Context, source string, m *model.Model, opt oci.Options) (*artifactView, error) {
-	if !isRemote(m) {
+func viewArtifact(ctx context.Context, source string, opt oci.Options) (*artifactView, error) {
+	if _, err := os.Stat(source); err == nil {
 		return nil, nil
 	}
 	store, tag, err := oci.Open(source, opt)

@@ -78,16 +78,16 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	j := &pushJob{model: m, report: report, policy: p, selected: o.selectPath}
 	var planErr error
 	j.set, planErr = convert.Model(ctx, m, convert.Options{
-		To: model.Safetensors, Select: o.selectPath, WeightsOnly: true, KeepAliases: o.keepAliases,
+		To: model.Safetensors, Select: o.selectPath, WeightsOnly: o.weightsOnly, KeepAliases: o.keepAliases,
 	}, j.unplannable(p))
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	perFile, structural := splitFailures(planErr)
-	j.decision = p.Push(j.facts(perFile, o.weightsOnly))
-	if structural != nil && j.decision.Allowed {
+	failures := j.failures(planErr)
+	j.decision = p.Push(j.facts(failures))
+	if planErr != nil && j.decision.Allowed {
 		j.close()
-		return nil, structural
+		return nil, planErr
 	}
 	if !j.decision.Allowed {
 		return j, nil
@@ -107,20 +107,23 @@ func (j *pushJob) unplannable(p *policy.Policy) func(model.File) bool {
 	}
 }
 
-// splitFailures separates the failures of single files from those of the
-// model's structure: clashing names, an index that does not fit.
-func splitFailures(err error) (map[string]error, error) {
-	perFile := map[string]error{}
-	var structural []error
+// failures assigns what went wrong while planning to the files: a clash of
+// names to all that take part in it.
+func (j *pushJob) failures(err error) map[string]error {
+	byPath := map[string]error{}
 	for _, e := range flatten(err) {
-		var fe *convert.FileError
-		if errors.As(e, &fe) {
-			perFile[fe.Path] = fe.Err
-		} else {
-			structural = append(structural, e)
+		var file *convert.FileError
+		var clash *convert.ClashError
+		switch {
+		case errors.As(e, &file):
+			byPath[file.Path] = file.Err
+		case errors.As(e, &clash):
+			for _, path := range clash.Inputs {
+				byPath[path] = e
+			}
 		}
 	}
-	return perFile, errors.Join(structural...)
+	return byPath
 }
 
 // flatten lists the errors that errors.Join put together.
@@ -138,7 +141,7 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-func (j *pushJob) facts(failures map[string]error, weightsOnly bool) []policy.FileFacts {
+func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
 	plans := map[string]*convert.Plan{}
 	if j.set != nil {
 		for _, p := range j.set.Plans {
@@ -159,14 +162,14 @@ func (j *pushJob) facts(failures map[string]error, weightsOnly bool) []policy.Fi
 			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message, Verdict: x.Verdict.String(), Fix: x.Fix})
 		}
 		if plan, err := plans[r.Path], failures[r.Path]; plan != nil || err != nil {
-			f.Conversion = conversionFact(plan, err, weightsOnly)
+			f.Conversion = conversionFact(plan, err)
 		}
 		facts = append(facts, f)
 	}
 	return facts
 }
 
-func conversionFact(plan *convert.Plan, err error, weightsOnly bool) *policy.ConversionFact {
+func conversionFact(plan *convert.Plan, err error) *policy.ConversionFact {
 	if err != nil {
 		f := classify(err)
 		c := &policy.ConversionFact{Error: err.Error(), Next: strings.Join(f.hints, "; or ")}
@@ -174,13 +177,7 @@ func conversionFact(plan *convert.Plan, err error, weightsOnly bool) *policy.Con
 		c.Forbidden = errors.As(err, &forbidden) && !forbidden.Inert
 		return c
 	}
-	c := &policy.ConversionFact{Output: plan.Path, WeightsOnly: weightsOnly}
-	for _, d := range plan.Dropped {
-		if d.Object {
-			c.Losses = append(c.Losses, fmt.Sprintf("%s (%s)", d.Path, d.Kind))
-		}
-	}
-	return c
+	return &policy.ConversionFact{Output: plan.Path}
 }
 
 // open makes the list of files that go up.

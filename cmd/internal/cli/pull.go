@@ -144,7 +144,7 @@ func (c *checkedModel) recheck(ctx context.Context, s *streams, dir, policyName 
 		return err
 	}
 	j := &pushJob{model: m, report: report}
-	d := p.Push(j.facts(nil, false))
+	d := p.Push(j.facts(nil))
 	for i, f := range d.Files {
 		if p.Converts(string(report.Files[i].Format)) {
 			d.Files[i].Reason = string(report.Files[i].Format) + " is pickle-based: " + f.Reason
