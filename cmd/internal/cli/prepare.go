@@ -32,8 +32,8 @@ type pushJob struct {
 	decision  *policy.Decision
 	set       *convert.Set
 	items     []*item // the files of the artifact, sorted by path
-	predicate *attest.Predicate
-	selected  string
+	origin    *attest.Origin
+	predicate *attest.Predicate // as it was attested
 }
 
 // item is one file of the artifact.
@@ -60,7 +60,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	if err != nil {
 		return nil, err
 	}
-	m, err := openModel(ctx, source, opt)
+	m, origin, err := openModel(ctx, source, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -70,12 +70,12 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	if len(m.Files) == 0 {
 		return nil, usage("", "%s: no files to push", source)
 	}
-	bar.say("scan", fmt.Sprintf("%d files", len(m.Files)))
+	bar.say("scan", source)
 	report, err := scan.Run(ctx, m, scan.Default())
 	if err != nil {
 		return nil, err
 	}
-	j := &pushJob{model: m, report: report, policy: p, selected: o.selectPath}
+	j := &pushJob{model: m, report: report, policy: p, origin: origin}
 	var planErr error
 	j.set, planErr = convert.Model(ctx, m, convert.Options{
 		To: model.Safetensors, Select: o.selectPath, WeightsOnly: o.weightsOnly, KeepAliases: o.keepAliases,
@@ -142,12 +142,6 @@ func flatten(err error) []error {
 }
 
 func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
-	plans := map[string]*convert.Plan{}
-	if j.set != nil {
-		for _, p := range j.set.Plans {
-			plans[p.Source.Path] = p
-		}
-	}
 	training := map[string]bool{}
 	for _, f := range j.model.Files {
 		training[f.Path] = f.Training
@@ -159,17 +153,17 @@ func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
 			f.ReadError = r.Err.Error()
 		}
 		for _, x := range r.Findings {
-			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message, Verdict: x.Verdict.String(), Fix: x.Fix})
+			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message + place(x), Verdict: x.Verdict.String(), Fix: x.Fix})
 		}
-		if plan, err := plans[r.Path], failures[r.Path]; plan != nil || err != nil {
-			f.Conversion = conversionFact(plan, err)
+		if j.policy.Converts(f.Format) && r.Verdict != scan.Unsafe && !f.Training {
+			f.Conversion = conversionFact(r.Path, failures[r.Path])
 		}
 		facts = append(facts, f)
 	}
 	return facts
 }
 
-func conversionFact(plan *convert.Plan, err error) *policy.ConversionFact {
+func conversionFact(path string, err error) *policy.ConversionFact {
 	if err != nil {
 		f := classify(err)
 		c := &policy.ConversionFact{Error: err.Error(), Next: strings.Join(f.hints, "; or ")}
@@ -177,7 +171,7 @@ func conversionFact(plan *convert.Plan, err error) *policy.ConversionFact {
 		c.Forbidden = errors.As(err, &forbidden) && !forbidden.Inert
 		return c
 	}
-	return &policy.ConversionFact{Output: plan.Path}
+	return &policy.ConversionFact{Output: convert.OutputPath(path, model.Safetensors)}
 }
 
 // open makes the list of files that go up.

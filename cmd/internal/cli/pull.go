@@ -143,7 +143,7 @@ func (c *checkedModel) recheck(ctx context.Context, s *streams, dir, policyName 
 	if err != nil {
 		return err
 	}
-	j := &pushJob{model: m, report: report}
+	j := &pushJob{model: m, report: report, policy: p}
 	d := p.Push(j.facts(nil))
 	for i, f := range d.Files {
 		if p.Converts(string(report.Files[i].Format)) {
