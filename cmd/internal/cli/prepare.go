@@ -78,7 +78,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	j := &pushJob{model: m, report: report, policy: p, origin: origin}
 	var planErr error
 	j.set, planErr = convert.Model(ctx, m, convert.Options{
-		To: model.Safetensors, Select: o.selectPath, WeightsOnly: o.weightsOnly, KeepAliases: o.keepAliases,
+		To: model.Safetensors, Select: o.selectPath, WeightsOnly: o.weightsOnly || o.selectPath != "", KeepAliases: o.keepAliases,
 	}, j.unplannable(p))
 	if err := ctx.Err(); err != nil {
 		return nil, err
