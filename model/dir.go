@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // ErrNotFollowed is in the errors about what a directory may not hold: links
@@ -82,11 +83,11 @@ func (d *dir) walk(ctx context.Context, homes []string, rel string, entries []En
 
 // add appends one file.
 func (d *dir) add(homes []string, rel string, entries []Entry) ([]Entry, error) {
-	real, link, err := d.resolve(homes, rel)
+	target, link, err := d.resolve(homes, rel)
 	if err != nil {
 		return nil, err
 	}
-	info, err := os.Lstat(real)
+	info, err := os.Lstat(target)
 	if err != nil {
 		return nil, err
 	}
@@ -111,11 +112,14 @@ func (d *dir) Open(ctx context.Context, p string) (Blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	real, _, err := d.resolve(homes, p)
+	target, _, err := d.resolve(homes, p)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return nil, &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
+	}
 	if err != nil {
 		return nil, err
 	}
-	return openLocal(filepath.Join(d.root, filepath.FromSlash(p)), real)
+	return openLocal(filepath.Join(d.root, filepath.FromSlash(p)), target)
 }
 
 // homes lists the real folders that files may lie in: the root, and the blobs
@@ -125,17 +129,17 @@ func (d *dir) homes() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	real, err := filepath.EvalSymlinks(abs)
+	target, err := filepath.EvalSymlinks(abs)
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(real); err != nil {
+	if info, err := os.Stat(target); err != nil {
 		return nil, err
 	} else if !info.IsDir() {
 		return nil, &fs.PathError{Op: "list", Path: d.root, Err: errors.New("not a directory")}
 	}
-	homes := []string{real}
-	for _, p := range []string{abs, real} {
+	homes := []string{target}
+	for _, p := range []string{abs, target} {
 		if blobs, err := filepath.EvalSymlinks(hubBlobs(p)); err == nil && filepath.IsAbs(blobs) && !slices.Contains(homes, blobs) {
 			homes = append(homes, blobs)
 		}
@@ -161,7 +165,7 @@ func hubBlobs(abs string) string {
 
 // resolve finds the regular file that a path stands for, and the target as it
 // is written if it is a link.
-func (d *dir) resolve(homes []string, rel string) (real, link string, err error) {
+func (d *dir) resolve(homes []string, rel string) (target, link string, err error) {
 	full := filepath.Join(d.root, filepath.FromSlash(rel))
 	info, err := os.Lstat(full)
 	if err != nil {
@@ -176,35 +180,35 @@ func (d *dir) resolve(homes []string, rel string) (real, link string, err error)
 	if err != nil {
 		return "", "", err
 	}
-	real, err = filepath.EvalSymlinks(abs)
+	target, err = filepath.EvalSymlinks(abs)
 	if err != nil {
 		if link != "" {
 			return "", "", fmt.Errorf("%w: %s is a link to %s, which cannot be followed: %w; restore the target or remove the link", ErrNotFollowed, rel, link, err)
 		}
 		return "", "", err
 	}
-	if info, err = os.Lstat(real); err != nil {
+	if info, err = os.Lstat(target); err != nil {
 		return "", "", err
 	}
-	return real, link, allowed(homes, rel, link, real, info)
+	return target, link, allowed(homes, rel, link, target, info)
 }
 
 // allowed says why a file is not one of the model's.
-func allowed(homes []string, rel, link, real string, info fs.FileInfo) error {
+func allowed(homes []string, rel, link, target string, info fs.FileInfo) error {
 	what := rel
 	if link != "" {
 		what = fmt.Sprintf("%s, a link to %s,", rel, link)
 	}
-	inside := slices.ContainsFunc(homes, func(home string) bool { return within(home, real) })
+	inside := slices.ContainsFunc(homes, func(home string) bool { return within(home, target) })
 	switch {
 	case info.IsDir():
 		return fmt.Errorf("%w: %s is a directory; links to directories are not followed: copy it in its place or remove the link", ErrNotFollowed, what)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%w: %s is a %s; remove it from the model's folder", ErrNotFollowed, what, typeName(info.Mode()))
 	case !inside && link != "":
-		return fmt.Errorf("%w: %s leads out of the model's folder, to %s; replace the link with a copy of the file", ErrNotFollowed, what, real)
+		return fmt.Errorf("%w: %s leads out of the model's folder, to %s; replace the link with a copy of the file", ErrNotFollowed, what, target)
 	case !inside:
-		return fmt.Errorf("%w: %s lies outside the model's folder, at %s: a folder above it is a link; replace that link with a copy", ErrNotFollowed, what, real)
+		return fmt.Errorf("%w: %s lies outside the model's folder, at %s: a folder above it is a link; replace that link with a copy", ErrNotFollowed, what, target)
 	}
 	return nil
 }

@@ -15,9 +15,9 @@ type local struct {
 	info              fs.FileInfo // at opening
 }
 
-// openLocal opens real, the file that path stands for.
-func openLocal(path, real string) (Blob, error) {
-	f, err := os.OpenFile(real, os.O_RDONLY|openFlags, 0)
+// openLocal opens target, the file that path stands for.
+func openLocal(path, target string) (Blob, error) {
+	f, err := os.OpenFile(target, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,11 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := fmt.Sprintf("pickle: %s at offset %d: %v", OpcodeName(e.Opcode), e.Offset, e.Reason)
+	name := ""
+	if e.Opcode != 0 { // 0 is no opcode: none could be read
+		name = OpcodeName(e.Opcode) + " "
+	}
+	s := fmt.Sprintf("pickle: %sat offset %d: %v", name, e.Offset, e.Reason)
 	if e.Detail != "" {
 		s += ": " + e.Detail
 	}

@@ -21,7 +21,7 @@ func Open(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	head := make([]byte, min(512, max(size, 0)))
 	if n, err := r.ReadAt(head, 0); n < len(head) {
 		if err == nil || errors.Is(err, io.EOF) {
-			err = broken(ErrNotTorch, "", 0, "the file is shorter than %d bytes", size)
+			err = broken(ErrNotTorch, "", -1, "the file is shorter than %d bytes", size)
 		}
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func Open(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	case isLegacy(head, r, size):
 		return openLegacy(r, size, lim)
 	}
-	return nil, broken(ErrNotTorch, "", 0, "no zip, tar or legacy container of torch.save begins there")
+	return nil, broken(ErrNotTorch, "", -1, "no zip, tar or legacy container of torch.save begins there")
 }
 
 func (l Limits) defaults() Limits {
@@ -69,12 +69,12 @@ func openZip(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	c := &Checkpoint{Container: Zip, Storages: map[string]*Storage{}, lim: lim}
 	z := &zipOpener{a: a, c: c, byInner: map[string]*entry{}}
 	objects := z.sort()
-	if len(objects) == 0 {
+	if !z.named {
 		if len(a.errs) > 0 && len(a.entries) == 0 {
 			c.Findings = a.finds
 			return c, errors.Join(a.errs...)
 		}
-		return nil, broken(ErrNotTorch, "", 0, "the zip archive has no data.pkl")
+		return nil, broken(ErrNotTorch, "", -1, "the zip archive has no data.pkl")
 	}
 	for _, e := range objects {
 		z.stream("data.pkl", e)
@@ -109,7 +109,8 @@ type zipOpener struct {
 	a       *archive
 	c       *Checkpoint
 	byInner map[string]*entry
-	used    int // storages that the pickle names
+	used    int  // storages that the pickle names
+	named   bool // there is a data.pkl, however broken
 }
 
 // sort indexes the records, and gives those that some reader may take for the
@@ -119,8 +120,11 @@ func (z *zipOpener) sort() (objects []*entry) {
 		if _, ok := z.byInner[e.inner]; !ok {
 			z.byInner[e.inner] = e
 		}
-		if e.located && asciiLower(e.inner) == "data.pkl" {
-			objects = append(objects, e)
+		if asciiLower(e.inner) == "data.pkl" {
+			z.named = true
+			if e.located {
+				objects = append(objects, e)
+			}
 		}
 	}
 	return objects

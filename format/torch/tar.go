@@ -24,18 +24,14 @@ type tarTensor struct {
 // openTar reads the container of torch < 0.1.10: members sys_info, pickle,
 // tensors and storages (legacy_load in torch/serialization.py).
 func openTar(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
-	members, err := tarMembers(r, size)
+	members, errs := tarMembers(r, size)
 	if members["pickle"] == nil || members["storages"] == nil || members["tensors"] == nil {
-		if err != nil {
-			return nil, err
-		}
-		return nil, broken(ErrNotTorch, "", 0, "the tar archive lacks pickle, tensors or storages")
+		return nil, broken(ErrNotTorch, "", -1, "the tar archive lacks pickle, tensors or storages")
 	}
 	t := &tarOpener{
 		c: &Checkpoint{Container: Tar, Storages: map[string]*Storage{}, tarTensors: map[int64]*tarTensor{}, lim: lim},
 		r: r, views: map[string]tarView{},
 	}
-	errs := []error{err}
 	if m := members["sys_info"]; m != nil {
 		_, err := t.stream("sys_info", m.start, m.end, true)
 		errs = append(errs, err)
@@ -54,48 +50,64 @@ func openTar(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 
 type member struct{ start, end int64 }
 
-// tarMembers reads the directory of a plain ustar archive.
-func tarMembers(r io.ReaderAt, size int64) (map[string]*member, error) {
-	members := map[string]*member{}
+// tarMembers reads the directory of a plain ustar archive: all that belongs
+// to a torch checkpoint, and what is wrong.
+func tarMembers(r io.ReaderAt, size int64) (members map[string]*member, errs []error) {
+	members = map[string]*member{}
+	fail := func(err error) {
+		if err != nil && len(errs) < maxErrors {
+			errs = append(errs, err)
+		}
+	}
 	s := &smallReader{r: r, size: size}
-	at := int64(0)
-	for {
+	for at := int64(0); ; {
 		h, err := s.read(at, 512)
 		if err != nil {
-			return members, err
+			fail(err)
+			return members, errs
 		}
 		if len(bytes.Trim(h, "\x00")) == 0 {
-			return members, s.zeros(at)
+			fail(s.zeros(at))
+			return members, errs
 		}
 		name, length, err := tarHeader(h, at)
 		if err != nil {
-			return members, err
-		}
-		if members[name] != nil {
-			return members, broken(ErrContainer, name, at, "two members of one name")
-		}
-		switch name {
-		case "sys_info", "pickle", "tensors", "storages":
-		default:
-			return members, broken(ErrContainer, name, at, "no such member belongs to a torch checkpoint")
+			fail(err)
+			return members, errs
 		}
 		at += 512
 		if length > size-at {
-			return members, broken(ErrContainer, name, at, "the member has %d bytes, %d are left", length, size-at)
+			fail(broken(ErrContainer, name, at, "the member has %d bytes, %d are left", length, size-at))
+			return members, errs
 		}
-		members[name] = &member{at, at + length}
+		switch name {
+		case "sys_info", "pickle", "tensors", "storages":
+			if members[name] != nil {
+				fail(broken(ErrContainer, name, at, "two members of one name"))
+			}
+			members[name] = &member{at, at + length} // the last one, as tarfile takes it
+		default:
+			fail(broken(ErrContainer, name, at, "no such member belongs to a torch checkpoint"))
+		}
 		pad := (512 - length%512) % 512
-		if pad > 0 {
-			b, err := s.read(at+length, int(pad))
-			if err != nil {
-				return members, err
-			}
-			if len(bytes.Trim(b, "\x00")) > 0 {
-				return members, broken(ErrContainer, name, at+length, "the padding has content")
-			}
-		}
+		fail(s.padding(name, at+length, pad))
 		at += length + pad
 	}
+}
+
+// padding demands that what fills up a block is empty.
+func (s *smallReader) padding(name string, at, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	b, err := s.read(at, int(n))
+	if err != nil {
+		return err
+	}
+	if len(bytes.Trim(b, "\x00")) > 0 {
+		return broken(ErrContainer, name, at, "the padding has content")
+	}
+	return nil
 }
 
 // zeros demands that the rest of an archive is empty: two blocks or more.
@@ -131,7 +143,7 @@ func tarHeader(h []byte, at int64) (name string, length int64, err error) {
 	if h[156] != '0' && h[156] != 0 {
 		return "", 0, broken(ErrContainer, name, at, "a tar member of type %q", h[156])
 	}
-	if len(bytes.Trim(h[345:500], "\x00")) > 0 {
+	if string(h[257:263]) == "ustar\x00" && len(bytes.Trim(h[345:500], "\x00")) > 0 {
 		return "", 0, broken(ErrContainer, name, at, "a tar member in a folder")
 	}
 	length, ok := tarOctal(h[124:136])
