@@ -10,7 +10,7 @@ import (
 // call judges one call. The callee as an import has been judged already; here
 // it is what the call does with it, and the arguments.
 func (j *streamJudge) call(c *pickle.Call) error {
-	g, ok := c.Callee.(*pickle.Global)
+	g, ok := j.callee(c)
 	if !ok {
 		j.r.add("WS-PICKLE-006", c.Offset, "%s is called", describe(c.Callee)).withOpcode(c.Opcode)
 		return nil
@@ -44,6 +44,22 @@ func (j *streamJudge) call(c *pickle.Call) error {
 		j.plainArgs(c, g, nil)
 	}
 	return nil
+}
+
+// callee gives the global that a call calls. Legacy checkpoints of whole modules
+// name the class through a persistent id, ("module", class, file, source); the
+// source is only compared, never run.
+func (j *streamJudge) callee(c *pickle.Call) (*pickle.Global, bool) {
+	if p, ok := c.Callee.(*pickle.Persistent); ok && j.persistent {
+		if t, ok := p.ID.(*pickle.Tuple); ok && len(t.Items) == 4 {
+			if kind, _ := text(t.Items[0]); kind == "module" {
+				g, ok := t.Items[1].(*pickle.Global)
+				return g, ok
+			}
+		}
+	}
+	g, ok := c.Callee.(*pickle.Global)
+	return g, ok
 }
 
 // calledHolder judges a class whose constructor is run. Scikit-learn's
@@ -231,13 +247,17 @@ func (j *streamJudge) plainArgs(c *pickle.Call, g *pickle.Global, _ []pickle.Val
 // plain walks a value's containers for functions and opaque objects. Calls
 // inside are judged on their own.
 func (j *streamJudge) plain(c *pickle.Call, g *pickle.Global, v pickle.Value) {
-	w := newWalk(v)
+	keeps := false // the callee only keeps its arguments
+	if u := classify(g); u == foreign || u == holder {
+		keeps = true
+	}
+	w := j.walker(keeps, v)
 	for w.next() {
 		switch v := w.value.(type) {
 		case *pickle.Global:
 			switch classify(v) {
 			case function, constant:
-				if classify(g) != foreign && classify(g) != holder {
+				if !keeps {
 					j.r.add("WS-PICKLE-007", c.Offset, "%s gets %s as an argument", globalName(g), globalName(v)).withGlobal(g)
 				}
 			case class, value, holder, builder:
@@ -249,6 +269,21 @@ func (j *streamJudge) plain(c *pickle.Call, g *pickle.Global, v pickle.Value) {
 			j.r.add("WS-PICKLE-007", c.Offset, "%s gets an object of the extension registry", globalName(g)).withGlobal(g)
 		}
 	}
+}
+
+// walker is a walk that leaves out the containers that such walks have been
+// through: a value can be an argument of many calls.
+func (j *streamJudge) walker(keeps bool, v pickle.Value) *walkTo {
+	i := 0
+	if keeps {
+		i = 1
+	}
+	if j.checked[i] == nil {
+		j.checked[i] = map[pickle.Value]struct{}{}
+	}
+	w := &walkTo{seen: j.checked[i]}
+	w.push(v, 0)
+	return w
 }
 
 // emptyHooks says whether a value is what torch.save writes where a tensor has

@@ -242,6 +242,7 @@ var inertGroups = []inertGroup{
 	{words(`torch.nn.functional torch._C._nn`), words(`relu relu6 gelu silu elu selu celu leaky_relu sigmoid tanh softmax log_softmax
 		hardtanh hardswish mish softplus`), constant},
 	{words(`torch`), words(`relu tanh sigmoid strided sparse_coo preserve_format contiguous_format channels_last`), constant},
+	{words(`torch.jit._pickle`), words(`build_intlist build_doublelist build_boollist build_tensorlist build_tensor_from_id restore_type_tag`), builder},
 	{words(`torch._utils`), words(`_rebuild_nested_tensor`), builder},
 	{words(`torch.optim torch.optim.adam torch.optim.adamw torch.optim.sgd torch.optim.rmsprop torch.optim.adagrad torch.optim.adadelta
 		torch.optim.adamax torch.optim.asgd torch.optim.lbfgs torch.optim.nadam torch.optim.radam torch.optim.rprop torch.optim.sparse_adam torch.optim.optimizer`),

@@ -129,13 +129,16 @@ type streamJudge struct {
 	// they have been judged.
 	persistent bool
 	called     map[*pickle.Global]bool
+	// checked are the containers whose values have been judged as
+	// arguments, by what the callee does with them.
+	checked [2]map[pickle.Value]struct{}
 }
 
 // judge adds what is found in the stream; loadErr is what Load gave.
 func (j *streamJudge) judge(loadErr error) error {
 	j.called = map[*pickle.Global]bool{}
 	for _, c := range j.s.Calls {
-		if g, ok := c.Callee.(*pickle.Global); ok {
+		if g, ok := j.callee(c); ok {
 			j.called[g] = true
 		}
 	}

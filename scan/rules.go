@@ -212,6 +212,8 @@ func dataRules() []Rule {
 			"There are bytes before or after what the file declares to be its own.", fixRewrite},
 		{"WS-HDF5-005", "filter from a plugin", medium, Review,
 			"Reading a dataset loads a native library of the machine, by a number.", fixRewrite},
+		{"WS-HDF5-006", "file without content", info, Safe,
+			"The file has the signature and no structure: no reader finds anything in it.", "nothing needs to be done"},
 		{"WS-RDS-001", "R object", high, Unsafe,
 			"An R serialisation may hold promises and code that run when the object is touched.", fixSource},
 	}

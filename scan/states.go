@@ -18,7 +18,7 @@ func (j *streamJudge) build(b pickle.Build) {
 		j.r.add("WS-PICKLE-010", off, "state is set on %s", describe(b.Object)).withOpcode(opBuild)
 		return
 	}
-	g, ok := c.Callee.(*pickle.Global)
+	g, ok := j.callee(c)
 	if !ok {
 		j.r.add("WS-PICKLE-010", off, "state is set on the result of a computed call").withOpcode(opBuild)
 		return
