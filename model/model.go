@@ -5,10 +5,15 @@ package model
 
 import (
 	"context"
+	"errors"
 	"io"
 )
 
-// Blob is the content of one file. ReadAt may be called concurrently.
+// ErrChanged says that a file is no longer the one that was opened.
+var ErrChanged = errors.New("the file changed while it was in use")
+
+// Blob is the content of one file. ReadAt may be called concurrently; reading at
+// or past the end gives io.EOF.
 type Blob interface {
 	io.ReaderAt
 	io.Closer
@@ -34,7 +39,8 @@ type Source interface {
 	// List gives all regular files, sorted by path. What cannot be followed
 	// (links that leave the model, sockets, ...) is an error that names it.
 	List(ctx context.Context) ([]Entry, error)
-	// Open opens one of them.
+	// Open opens one of them. A path that List does not give is an error
+	// that wraps fs.ErrNotExist.
 	Open(ctx context.Context, path string) (Blob, error)
 }
 
@@ -60,6 +66,7 @@ const (
 	Gzip        Format = "gzip"
 	Bzip2       Format = "bzip2"
 	XZ          Format = "xz"
+	LZMA        Format = "lzma" // the .lzma container of before xz
 	Zstd        Format = "zstd"
 	Zlib        Format = "zlib"
 	SevenZip    Format = "7z"
@@ -110,37 +117,7 @@ type Model struct {
 	Source Source
 }
 
-// Load lists a source and looks at the first bytes of each file (and the
-// directory of archives).
-func Load(ctx context.Context, name string, src Source) (*Model, error) { panic("unbuilt") }
-
 // Open opens one file of the model.
 func (m *Model) Open(ctx context.Context, path string) (Blob, error) {
 	return m.Source.Open(ctx, path)
 }
-
-// Sniff says what a blob is. It reads at most a few kilobytes, and the
-// directory of a zip archive.
-func Sniff(r io.ReaderAt, size int64) (Format, error) { panic("unbuilt") }
-
-// DeclaredFormat is what a file's name promises.
-func DeclaredFormat(path string) Format { panic("unbuilt") }
-
-// CheckPath says whether a path may be a file of a model: relative, clean,
-// slash-separated, valid UTF-8, no "..", no NUL or control characters, no
-// backslash, no drive, no name that Windows reserves, at most 1024 bytes. The
-// one check for every door through which a path comes in.
-func CheckPath(path string) error { panic("unbuilt") }
-
-// CheckPaths applies CheckPath to all of them, and refuses duplicates, names
-// equal but for case, and a path that is another's directory.
-func CheckPaths(paths []string) error { panic("unbuilt") }
-
-// Dir is the source for a directory. Symbolic links to regular files are
-// followed when they stay inside the directory or lead into the blobs folder
-// of the Hugging Face cache that the directory lies in. VCS and cache folders
-// (.git, .cache/huggingface) are left out.
-func Dir(root string) Source { panic("unbuilt") }
-
-// SingleFile is the source for one file, listed under its base name.
-func SingleFile(path string) Source { panic("unbuilt") }

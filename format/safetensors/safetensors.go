@@ -8,8 +8,6 @@
 // reference implementation.
 package safetensors
 
-import "io"
-
 // MaxHeaderLength is the reference reader's cap on N, itself allowed.
 const MaxHeaderLength = 100_000_000
 
@@ -33,11 +31,48 @@ type Header struct {
 // DataStart is the offset of the data buffer in the file: 8 + N.
 func (h *Header) DataStart() int64 { return 8 + int64(h.Length) }
 
+// The rules that a Finding can name. Those that leave room for two readings of
+// one file set Refuse.
+const (
+	// RuleDuplicateName: a tensor name twice, by escape or not. The
+	// reference keeps the last one, other readers the first. Refused.
+	RuleDuplicateName = "duplicate-name"
+	// RuleDuplicateMetadata: a metadata key twice. Refused.
+	RuleDuplicateMetadata = "duplicate-metadata"
+	// RuleUnknownField: a tensor object with a field that the format does
+	// not have: the reference skips it, so anything can hide there. Refused.
+	RuleUnknownField = "unknown-field"
+	// RuleArrayForm: a tensor written as [dtype, shape, data_offsets], which
+	// only readers with derived deserialisers take. Refused.
+	RuleArrayForm = "array-form"
+	// RuleLeadingSpace: white space before the first brace.
+	RuleLeadingSpace = "leading-space"
+	// RuleOddPadding: padding behind the JSON that is not 0x20.
+	RuleOddPadding = "odd-padding"
+	// RuleUnaligned: a tensor that does not start at a multiple of its
+	// element size in the file. One finding a file, for the first of them.
+	RuleUnaligned = "unaligned"
+	// RuleNullMetadata: "__metadata__" is null.
+	RuleNullMetadata = "null-metadata"
+	// RuleControlName: control characters in a tensor name. Refused where
+	// one is NUL, at which readers in C end the name.
+	RuleControlName = "control-name"
+	// RuleEmptyName: the empty string as a tensor name.
+	RuleEmptyName = "empty-name"
+	// RuleHugeEmpty: a tensor without elements whose other dimensions
+	// overflow when multiplied in another order.
+	RuleHugeEmpty = "huge-empty"
+)
+
+// maxFindingsPerRule bounds the memory that findings take: a header can hold
+// millions of unknown fields.
+const maxFindingsPerRule = 100
+
 // Finding is something that the reference reader accepts although the
 // specification forbids it or another reader may see it differently. A strict
 // reader refuses a file that has one with Refuse set.
 type Finding struct {
-	Rule   string // duplicate-name, unknown-field, array-form, leading-space, odd-padding, unaligned, null-metadata, control-name, huge-empty
+	Rule   string // one of the Rule constants
 	Tensor string // the tensor concerned, if one is
 	Offset int64  // byte offset in the file
 	Detail string
@@ -69,34 +104,3 @@ type Error struct {
 	Offset int64  // byte offset in the file
 	Detail string
 }
-
-func (e *Error) Error() string { panic("unbuilt") }
-
-// ReadHeader reads and validates the header of a safetensors file of size
-// bytes. It reads no tensor byte. A file that the reference reader refuses
-// gives an *Error; what only the specification forbids is in Header.Findings.
-func ReadHeader(r io.ReaderAt, size int64) (*Header, error) { panic("unbuilt") }
-
-// Strict gives an *Error for the first finding that has Refuse set.
-func (h *Header) Strict() error { panic("unbuilt") }
-
-// Spec is a tensor to be written.
-type Spec struct {
-	Name  string
-	DType DType
-	Shape []uint64
-}
-
-// NewHeader lays tensors out as the reference writer does: by dtype rank
-// descending, then name in byte order; metadata first with its keys sorted;
-// compact JSON; spaces up to a multiple of 8. raw is the file's first bytes:
-// length, JSON and padding. A name twice, a name that is not UTF-8 or is
-// "__metadata__", a size that overflows or does not fill whole bytes, and a
-// header above MaxHeaderLength are errors.
-func NewHeader(specs []Spec, metadata map[string]string) (h *Header, raw []byte, err error) {
-	panic("unbuilt")
-}
-
-// ByteSize is the number of bytes of a tensor; an *Error of kind
-// ValidationOverflow or MisalignedSlice where there is no such number.
-func ByteSize(d DType, shape []uint64) (uint64, error) { panic("unbuilt") }
