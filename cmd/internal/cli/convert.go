@@ -61,7 +61,7 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 	if err := errors.Join(oneOf("output", o.output, "text", "json"), oneOf("to", o.to, "safetensors", "torch")); err != nil {
 		return err
 	}
-	m, err := openModel(ctx, in, oci.Options{})
+	m, _, err := openModel(ctx, in, oci.Options{})
 	if err != nil {
 		return err
 	}
