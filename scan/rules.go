@@ -231,6 +231,8 @@ func textRules() []Rule {
 			"The file is not what its name and first bytes promise; readers may take it differently.", fixRewrite},
 		{"WS-CONFIG-005", "path or address that leads elsewhere", medium, Review,
 			"A key names a file or repository outside the model.", "vendor what it points to, and remove the key"},
+		{"WS-CONFIG-006", "path outside the model", high, Unsafe,
+			"A key that a loader follows names a file that is not the model's own.", fixSource},
 		{"WS-TEMPLATE-001", "template that reaches Python internals", critical, Unsafe,
 			"A chat template uses names with which templates break out of the sandbox.", "take the template of the model's original publisher"},
 		{"WS-TEMPLATE-002", "template outside the usual subset", medium, Review,
