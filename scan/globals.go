@@ -174,6 +174,7 @@ var inertGroups = []inertGroup{
 	{words(`uuid`), words(`UUID SafeUUID`), builder},
 	{words(`pathlib pathlib._local`), words(`PurePath PurePosixPath PureWindowsPath Path PosixPath WindowsPath`), builder},
 	{words(`re`), words(`_compile`), builder},
+	{words(`copyreg`), words(`_reconstructor`), constant}, // its calls are judged by reconstructor
 	{words(`typing`), words(`Any Union Optional List Dict Tuple`), constant},
 	{words(`numpy`), words(`matrix memmap recarray generic number bool_ bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
 		float16 float32 float64 longdouble complex64 complex128 str_ bytes_ intc uintc longlong ulonglong void datetime64 timedelta64`), holder},

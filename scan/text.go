@@ -221,14 +221,15 @@ func isPickle(b model.Blob) bool {
 	if s == nil {
 		return false
 	}
-	for _, g := range s.Globals {
-		switch classify(g) {
-		case malformed, foreign:
-		default:
-			return true
-		}
+	if len(s.Globals) == 0 {
+		return false
 	}
-	return false
+	// The first import decides: where it fails, nothing else happens.
+	switch classify(s.Globals[0]) {
+	case malformed, foreign:
+		return false
+	}
+	return true
 }
 
 // imageDetector lets pictures pass.
