@@ -92,9 +92,8 @@ func place(s Spec, begin uint64) (Tensor, error) {
 	if s.DType.Bits() == 0 {
 		return Tensor{}, &Error{Kind: InvalidHeaderDeserialization, Tensor: s.Name, Detail: "unknown dtype " + s.DType.String()}
 	}
-	n, err := ByteSize(s.DType, s.Shape)
-	if err != nil {
-		bad := err.(*Error)
+	n, bad := byteSize(s.DType, s.Shape)
+	if bad != nil {
 		bad.Tensor = s.Name
 		return Tensor{}, bad
 	}
