@@ -125,6 +125,10 @@ func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name
 		j.ndarrayClass(c, g, items)
 	case "numpy.dtype":
 		j.dtypeCode(c, g, items)
+	case "numpy.ndarray":
+		// Arrays are pickled by _reconstruct; the constructor itself takes
+		// a buffer and strides.
+		j.r.add("WS-PICKLE-024", c.Offset, "the constructor of %s is called", globalName(g)).withGlobal(g)
 	}
 	if at, ok := hookAt[name]; ok && module == "torch._utils" && at < len(items) && !emptyHooks(items[at]) {
 		j.r.add("WS-PICKLE-007", c.Offset, "%s gets backward hooks", globalName(g)).withGlobal(g)
@@ -200,10 +204,32 @@ func (j *streamJudge) ndarrayClass(c *pickle.Call, g *pickle.Global, items []pic
 func (j *streamJudge) dtypeCode(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
 	if len(items) > 0 {
 		if code, ok := text(items[0]); ok && plainCode(code) {
+			j.dtypeFlags(c, g)
 			return
 		}
 	}
 	j.r.add("WS-PICKLE-020", c.Offset, "an array of an unusual dtype").withGlobal(g)
+}
+
+// dtypeFlags checks the state of a plain dtype: (version, byte order, subtype,
+// names, fields, size, alignment, flags). Flags that say "holds objects" would
+// make numpy take numbers for addresses.
+func (j *streamJudge) dtypeFlags(c *pickle.Call, g *pickle.Global) {
+	for _, s := range c.States {
+		t, ok := s.Value.(*pickle.Tuple)
+		if !ok {
+			j.r.add("WS-PICKLE-010", s.Offset, "a dtype gets a state that is no tuple").withGlobal(g).withOpcode(opBuild)
+			continue
+		}
+		for i, v := range t.Items {
+			none := v == (pickle.None{})
+			n, isInt := v.(pickle.Int)
+			if i >= 2 && i <= 4 && !none || i == 7 && (!isInt || n&^8 != 0) {
+				j.r.add("WS-PICKLE-010", s.Offset, "a plain dtype gets fields or flags of another one").withGlobal(g).withOpcode(opBuild)
+				break
+			}
+		}
+	}
 }
 
 // plainCode says whether a dtype's code, as numpy pickles it ("f4", "U7"), is

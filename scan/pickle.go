@@ -22,7 +22,11 @@ const maxStreams = 10_000
 
 func (pickleDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{verdict: Convertible}
-	err := scanStreams(ctx, r, b, 0)
+	skip := leading(head(b, b.Size(), 4096))
+	if skip > 0 {
+		r.add("WS-PICKLE-014", 0, "%d bytes before the first opcode", skip)
+	}
+	err := scanStreams(ctx, r, b, skip)
 	if err != nil {
 		return r.verdict, r.findings, err
 	}
@@ -193,10 +197,8 @@ func (j *streamJudge) opcodes() {
 	if j.persistent {
 		return
 	}
-	for _, op := range []byte{opPersid, opBinPersid} {
-		if ops[op] {
-			j.r.add("WS-PICKLE-012", -1, "a persistent id outside a container of torch.save").withOpcode(op)
-		}
+	for _, p := range j.s.Persistents {
+		j.r.add("WS-PICKLE-012", p.Offset, "a persistent id outside a container of torch.save").withOpcode(p.Opcode)
 	}
 }
 
