@@ -228,7 +228,8 @@ func emptyGlobals(s *source, d ast.Decl) []string {
 	var bad []string
 	for _, spec := range gen.Specs {
 		v := spec.(*ast.ValueSpec)
-		if len(v.Values) > 0 || embedded(gen.Doc) || embedded(v.Doc) {
+		_, isMap := v.Type.(*ast.MapType) // nil until it is written to, and that is found
+		if len(v.Values) > 0 || isMap || embedded(gen.Doc) || embedded(v.Doc) {
 			continue
 		}
 		bad = append(bad, fmt.Sprintf("%s: %s is declared at package level without a value: state that calls would share", s.at(v), v.Names[0].Name))

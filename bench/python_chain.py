@@ -3,8 +3,8 @@
 
     python_chain.py IN.bin OUT.safetensors
 
-Writes the bytes that the reference writer gives for these dtypes: wide dtypes
-first, then by name, compact JSON, padded to eight bytes.
+Writes the bytes that the usual converter gives for these dtypes: the metadata it
+sets, wide dtypes first, then by name, compact JSON, padded to eight bytes.
 """
 
 import json
@@ -20,7 +20,7 @@ def main():
     source, target = sys.argv[1:]
     state = torch.load(source, map_location="cpu")
     names = sorted(state, key=lambda n: (-state[n].element_size(), n))
-    header, at = {}, 0
+    header, at = {"__metadata__": {"format": "pt"}}, 0
     for name in names:
         t = state[name]
         size = t.numel() * t.element_size()
