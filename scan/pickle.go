@@ -136,6 +136,7 @@ type streamJudge struct {
 	// checked are the containers whose values have been judged as
 	// arguments, by what the callee does with them.
 	checked [2]map[pickle.Value]struct{}
+	uses    map[importKey]use
 }
 
 // judge adds what is found in the stream; loadErr is what Load gave.
@@ -163,6 +164,25 @@ func (j *streamJudge) judge(loadErr error) error {
 	return j.failure(loadErr)
 }
 
+type importKey struct {
+	module, name string
+	py2          bool
+}
+
+// use is classify, asked once for each name.
+func (j *streamJudge) use(g *pickle.Global) use {
+	k := importKey{g.Module, g.Name, g.Py2}
+	u, ok := j.uses[k]
+	if !ok {
+		if j.uses == nil {
+			j.uses = map[importKey]use{}
+		}
+		u = classify(g)
+		j.uses[k] = u
+	}
+	return u
+}
+
 // global judges an import: the import alone is an act.
 func (j *streamJudge) global(g *pickle.Global) {
 	verb := "imported"
@@ -170,7 +190,7 @@ func (j *streamJudge) global(g *pickle.Global) {
 		verb = "imported and called"
 	}
 	name := globalName(g)
-	switch classify(g) {
+	switch j.use(g) {
 	case dangerous:
 		j.r.add("WS-PICKLE-002", g.Offset, "%s is %s", name, verb).withGlobal(g)
 	case forbidden:
