@@ -32,8 +32,8 @@ type Stored struct {
 	Legacy ocispec.Descriptor // the manifest behind the .att tag
 }
 
-// ErrLostUpdate: other writers kept replacing the legacy tag, and what was
-// written there is gone.
+// ErrLostUpdate says that other writers kept replacing the legacy tag, and that
+// what was written there is gone.
 var ErrLostUpdate = errors.New("another writer keeps replacing the attestation tag")
 
 // Attach signs nothing: it stores a signed envelope beside its subject, in
@@ -210,7 +210,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(d/2 + rand.N(d)):
+	case <-time.After(d/2 + rand.N(d)): //nolint:gosec // so that writers part, no secret
 		return nil
 	}
 }

@@ -71,8 +71,7 @@ func (c *cosigns) open(t *testing.T) oci.Store {
 	return s
 }
 
-// ways are the ways to verify without a transparency log. "offline" are those
-// that make no attempt to reach Sigstore's own services.
+// ways are the ways to verify without a transparency log.
 var ways = map[string][]string{
 	"cosign2 key":    {"cosign2"},
 	"cosign2 root":   {"cosign2", "--trusted-root", "root.json"},
@@ -316,8 +315,8 @@ func TestRegistryConcurrent(t *testing.T) {
 	}
 }
 
-// BenchmarkVerify is to be compared with cosign's command line, which
-// BenchmarkCosignVerify times.
+// BenchmarkVerify times a verification as a command makes it, on the loopback
+// interface.
 func BenchmarkVerify(b *testing.B) {
 	s, _, err := oci.Open(realtools.Registry(b)+"/test/bench:v1", oci.Options{PlainHTTP: true})
 	if err != nil {

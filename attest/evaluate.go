@@ -32,7 +32,7 @@ var tensorFormats = append([]string{"npy", "npz", "gguf", "onnx", "hdf5", "keras
 // opaqueFormats are code, or cannot be told to hold none.
 var opaqueFormats = []string{
 	"python", "script", "notebook", "elf", "pe", "mach-o",
-	"zip", "tar", "gzip", "bzip2", "xz", "zstd", "zlib", "7z", "unknown",
+	"zip", "tar", "gzip", "bzip2", "xz", "lzma", "zstd", "zlib", "7z", "unknown",
 }
 
 // Evaluate computes result and level from the facts in the predicate; the
@@ -155,7 +155,8 @@ func (p *Predicate) missingST1() []string {
 }
 
 // missingST2: nothing executable or pickled anywhere, no configuration that
-// makes a loader run code (those are findings above low).
+// makes a loader run code: no finding above low, other than about templates,
+// which are ST3's.
 func (p *Predicate) missingST2() []string {
 	var out []string
 	for _, f := range p.Files {
@@ -163,7 +164,7 @@ func (p *Predicate) missingST2() []string {
 			out = append(out, fmt.Sprintf("%s: %s may be executed", f.Path, f.Format.Detected))
 		}
 		for _, n := range f.Findings {
-			if severity(n.Severity) > severityLow {
+			if severity(n.Severity) > severityLow && !n.template() {
 				out = append(out, fmt.Sprintf("%s: %s (%s)", f.Path, n.Rule, n.Severity))
 			}
 		}
@@ -238,10 +239,20 @@ func (e Exception) expiry() (until time.Time, never bool, err error) {
 	return until, false, err
 }
 
+// templateRules begins the ids of rules about chat templates.
+const templateRules = "WS-TEMPLATE-"
+
+// template says whether a finding is about a template that may be unusual but
+// does not reach out of its sandbox.
+func (n FindingEntry) template() bool {
+	return strings.HasPrefix(n.Rule, templateRules) && severity(n.Severity) <= severityMedium
+}
+
 // The severities, in order. One that is not known counts as the worst.
 const (
 	severityInfo = iota
 	severityLow
+	severityMedium
 	severityWorse
 )
 
@@ -251,6 +262,8 @@ func severity(s string) int {
 		return severityInfo
 	case "low":
 		return severityLow
+	case "medium":
+		return severityMedium
 	}
 	return severityWorse
 }
