@@ -20,7 +20,7 @@ def main():
     source, target = sys.argv[1:]
     state = torch.load(source, map_location="cpu")
     names = sorted(state, key=lambda n: (-state[n].element_size(), n))
-    header, at = {}, 0
+    header, at = {"__metadata__": {"format": "pt"}}, 0
     for name in names:
         t = state[name]
         size = t.numel() * t.element_size()
