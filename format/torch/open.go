@@ -79,7 +79,7 @@ func openZip(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	for _, e := range objects {
 		z.stream("data.pkl", e)
 	}
-	if e := z.byInner["constants.pkl"]; e != nil {
+	if e := z.byInner["constants.pkl"]; e != nil && e.located {
 		c.Container = TorchScript
 		z.stream("constants.pkl", e)
 	}
@@ -122,7 +122,7 @@ func (z *zipOpener) sort() (objects []*entry) {
 		}
 		if asciiLower(e.inner) == "data.pkl" {
 			z.named = true
-			if e.located {
+			if e.located && len(objects) < maxErrors {
 				objects = append(objects, e)
 			}
 		}
@@ -135,7 +135,7 @@ const wholeLimit = 64 << 20
 
 // stream runs a pickle record.
 func (z *zipOpener) stream(name string, e *entry) {
-	if !e.located || e.method != 0 && e.method != 8 || e.flags&1 != 0 {
+	if e.bomb || e.flags&1 != 0 || (e.method != 0 && e.method != 8) {
 		return
 	}
 	s := NamedStream{Name: name, Source: z.a.r}
@@ -164,7 +164,7 @@ func (z *zipOpener) stream(name string, e *entry) {
 func (z *zipOpener) smallRecords() {
 	for _, name := range []string{"byteorder", "version", ".format_version", ".storage_alignment", ".data/serialization_id"} {
 		e := z.byInner[name]
-		if e == nil || !e.located {
+		if e == nil || !e.located || e.bomb {
 			continue
 		}
 		b, err := z.a.content(e, 4<<10)
