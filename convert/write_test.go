@@ -281,7 +281,7 @@ func BenchmarkRecorder(b *testing.B) {
 	for b.Loop() {
 		r := p.NewRecorder()
 		for at := 0; at < len(out); at += 1 << 20 {
-			r.Write(out[at:min(len(out), at+1<<20)]) //nolint:errcheck // never fails
+			r.Write(out[at:min(len(out), at+1<<20)])
 		}
 	}
 }
