@@ -101,15 +101,20 @@ func plainRun(r *report, b model.Blob, run *joblibRun, start int64) {
 // scanBehind looks for pickles after bytes that are none, so that the report
 // names what they hold. The verdict is unsafe already.
 func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error {
-	const reach = 64 << 10
+	const reach = 16 << 10
+	probe := pickleLimits()
+	probe.Ops, probe.Bytes = 1024, 64<<10
 	for i, c := range peek(b, b.Size(), from, reach) {
 		if c != 0x80 && c != 'c' && c != '(' {
 			continue
 		}
 		at := from + int64(i)
-		s, err := pickle.Load(b, at, b.Size(), pickleLimits())
+		s, err := pickle.Load(b, at, b.Size(), probe)
 		if s == nil || len(s.Globals) == 0 || classify(s.Globals[0]) == malformed {
 			continue
+		}
+		if errors.Is(err, pickle.ErrLimit) {
+			s, err = pickle.Load(b, at, b.Size(), pickleLimits())
 		}
 		j := streamJudge{ctx: ctx, r: r, s: s, blob: b, source: b}
 		return j.judge(err)
