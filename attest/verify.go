@@ -47,6 +47,10 @@ type Check struct {
 	Done   bool   `json:"done"`
 }
 
+// ContentsCheck names the check that Verify leaves to those who read the
+// files.
+const ContentsCheck = "file contents"
+
 // Subject is the digest of the manifest that the statement is about.
 func (v *Verified) Subject() string { return v.subject }
 
@@ -327,7 +331,7 @@ func (a *assessor) checks(v *Verified, statementType string) []Check {
 		{"time", "evaluated " + p.TimeEvaluated + ", by the signer's clock", true},
 		age,
 		{"transparency log", "not checked (key-based)", false},
-		{"file contents", "not read: a pull or a deep verification checks them", false},
+		{ContentsCheck, "not read: a pull or a deep verification checks them", false},
 	}
 }
 

@@ -49,8 +49,8 @@ var ErrNoConverter = errors.New("no converter")
 // the list takes the format; a file without a format is looked at first.
 //
 // What cannot be converted gives the typed errors of format/torch
-// (*UnsupportedError, *AmbiguousError, *ForbiddenError), *safetensors.Error,
-// or *RefusedError. The plan owns in.Blob once File succeeds; on failure it is
+// (*UnsupportedError, *AmbiguousError, *ForbiddenError, *RefusedError,
+// *FormatError) or *safetensors.Error. The plan owns in.Blob once File succeeds; on failure it is
 // still the caller's to close.
 func File(ctx context.Context, in Input, opt Options) (*Plan, error) {
 	if in.Format == "" {
@@ -81,23 +81,6 @@ func (o Options) to() model.Format {
 		return model.Safetensors
 	}
 	return o.To
-}
-
-// RefusedError says that a checkpoint can be read in more than one way, or
-// holds what a loader may act on.
-type RefusedError struct{ Findings []torch.Finding }
-
-func (e *RefusedError) Error() string {
-	f := e.Findings[0]
-	where := fmt.Sprintf("byte %d", f.Offset)
-	if f.Inner != "" {
-		where = fmt.Sprintf("%s, byte %d", f.Inner, f.Offset)
-	}
-	text := fmt.Sprintf("never converted: %s (%s, at %s)", f.Detail, f.Rule, where)
-	if n := len(e.Findings) - 1; n > 0 {
-		text += fmt.Sprintf(" and %d more", n)
-	}
-	return text
 }
 
 // FileError says which file failed.

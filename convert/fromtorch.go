@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"slices"
 
@@ -17,8 +18,9 @@ const (
 	formatKey   = "format" // metadata key of the framework, as the reference sets it
 	metadataKey = "__metadata__"
 
-	// A file's tensors may take this many times the bytes of its storages,
-	// or expandFloor if that is more: views can overlap without end.
+	// The tensors that are written may take this many times the bytes of
+	// their storages, or expandFloor if that is more: views can overlap, and
+	// names repeat, without end. torch.Limits.Expand overrides it.
 	expandFactor = 4
 	expandFloor  = 1 << 30
 )
@@ -43,7 +45,7 @@ func (fromTorch) Plan(ctx context.Context, in Input, opt Options) (*Plan, error)
 	if err != nil {
 		return nil, err
 	}
-	state, err := ck.Select(opt.Select)
+	state, err := ck.SelectWith(torch.SelectOptions{Path: opt.Select, AllowInert: opt.WeightsOnly})
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func refused(notes []torch.Finding) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	return &RefusedError{Findings: bad}
+	return &torch.RefusedError{Findings: bad}
 }
 
 // fromState lays out the safetensors file for the tensors of a checkpoint.
@@ -103,7 +105,7 @@ func fromState(in Input, state *torch.StateDict, bigEndian bool, opt Options) (*
 			return nil, err
 		}
 	}
-	if limit := max(expandFloor, expandFactor*storages.total); p.size-int64(len(raw)) > limit {
+	if p.size-int64(len(raw)) > storages.limit(opt.Limits.Expand) {
 		return nil, &torch.UnsupportedError{
 			What: fmt.Sprintf("checkpoint whose %d bytes of storage become %d bytes of tensors", storages.total, p.size),
 			Next: "save it again with views replaced by copies of what is needed",
@@ -125,9 +127,19 @@ func (s *sizes) add(st *torch.Storage) {
 	}
 	if _, ok := s.seen[st]; !ok {
 		s.seen[st] = struct{}{}
-		// The sum stays far from overflow: four times it must fit, too.
-		s.total = min(s.total+min(st.Length, 1<<60), 1<<60)
+		s.total = min(s.total+min(st.Length, 1<<60), 1<<60) // no overflow
 	}
+}
+
+// limit is how many bytes tensors over these storages may take.
+func (s *sizes) limit(factor int64) int64 {
+	if factor <= 0 {
+		factor = expandFactor
+	}
+	if s.total > math.MaxInt64/factor {
+		return math.MaxInt64
+	}
+	return max(expandFloor, factor*s.total)
 }
 
 // layHeader makes the header, and a map from the names in it to tensors.

@@ -371,10 +371,11 @@ func isZlib(b []byte) bool {
 	return n > 0 || errors.Is(err, io.EOF)
 }
 
-// isLZMA checks the header of the .lzma container: properties, a dictionary of
-// 2^n or 2^n+2^(n-1) bytes, and a size that is unknown or below 2^40.
+// isLZMA checks the header of the .lzma container: the properties that all
+// writers choose, a dictionary of 2^n or 2^n+2^(n-1) bytes, a size that is
+// unknown or below 2^40, and the zero that the data starts with.
 func isLZMA(b []byte) bool {
-	if len(b) < 18 || b[0] >= 225 || b[13] != 0 {
+	if len(b) < 18 || b[0] != 0x5d || b[13] != 0 {
 		return false
 	}
 	dict := binary.LittleEndian.Uint32(b[1:])

@@ -356,6 +356,7 @@ func TestHiddenPickles(t *testing.T) {
 		"number with underscores":  "L1_000L\n0" + payload,
 		"number, NUL":              "I1\x00 not a digit\n0" + payload,
 		"import only":              "cantigravity\nfly\n.",
+		"import only, then text":   "cantigravity\nfly\n. and so on",
 		"dict of protocol 0":       "(dp0\nS'a'\np1\nI1\ns.",
 		"dict and a newline":       "(dp0\nS'a'\np1\nI1\ns.\n",
 		"protocol 1, no PROTO":     "}q\x00X\x01\x00\x00\x00aq\x01K\x01s.",
@@ -374,7 +375,7 @@ func TestNoPickles(t *testing.T) {
 	t.Parallel()
 	for _, content := range []string{
 		"N.B. this is a note", "I1 is an instruction", "I1\nI2\n", "(see below).", "(a) first\n(b) second\n", "]", "}", "(", ")", ".", "0.5\n0.25\n", "1. One\n2. Two\n",
-		"cat\ndog\nmouse\n", "cat\ndog\nNoun\n", "class Model:\n    pass\n", "config:\n  a: 1\n", "c posix\ne r\n", "V1.0 of the model\nMore\n", "Version 1\n",
+		"cat\ndog\nmouse\n", "cat\ndog\nNoun\n", "click-linter\nbin\n.idea/\n", "coverage.html\ncoverage.txt\ncoverage.out\n.DS_Store\n.history/\n", "class Model:\n    pass\n", "config:\n  a: 1\n", "c posix\ne r\n", "V1.0 of the model\nMore\n", "Version 1\n",
 		"import os\nos.system('x')\n", "from x import y\n", "def f():\n  return 1\n", "S'x", "S\n", "Put it there.", "P\n.x", "}\n", "])", "(1)", "(in-package\n", "(defun x\n  y)\n",
 		"# Title\n\ncos\nsystem\n(S'id'\ntR.\n", "The quick brown fox", "Go to https://example.com", "US.\nUK.\n", "a.b.c", "e.g. this", "d.o.b.", "i.e.\nthat is\nmore\n",
 		"#version: 0.2\nĠ t\nĠ a\n", "tie\n", "[PAD]\n[UNK]\n", "<unk>\n", "!\n\"\n#\n", "0\n1\n2\n", "F1 score\n", "F1\n0.5\n", "L2\nx\n", "K.\n", "NNP\nVB\nNN\n",

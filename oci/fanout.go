@@ -11,9 +11,9 @@ const (
 	// chunkSize is the unit in which bytes walk from a reader to those who
 	// hash, send and store them: large enough that hand-overs cost nothing,
 	// small enough to stay in a processor's cache on the way.
-	chunkSize = 512 << 10
+	chunkSize = 256 << 10
 	// chunksInFlight bounds the memory of one transfer.
-	chunksInFlight = 6
+	chunksInFlight = 8
 )
 
 // chunk is a buffer on its way. It is free again when every sink is done

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -25,7 +26,11 @@ import (
 //
 // progress may be nil; it is never called twice at the same time.
 func Pull(ctx context.Context, s Store, files []File, dir string, opt Options, progress func(Event)) error {
-	if err := checkFiles(files); err != nil {
+	total, err := checkFiles(files)
+	if err != nil {
+		return err
+	}
+	if err := checkSpace(dir, total); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(dir)
@@ -55,15 +60,20 @@ func Pull(ctx context.Context, s Store, files []File, dir string, opt Options, p
 	return err
 }
 
-func checkFiles(files []File) error {
+// checkFiles checks all paths and descriptors, and gives the sum of sizes.
+func checkFiles(files []File) (total int64, err error) {
 	paths := make([]string, len(files))
 	for i, f := range files {
 		paths[i] = f.Path
 		if err := checkBlobDescriptor(f.Descriptor); err != nil {
-			return fmt.Errorf("%s: %w", f.Path, err)
+			return 0, fmt.Errorf("%s: %w", f.Path, err)
 		}
+		if f.Size > math.MaxInt64-total {
+			return 0, fmt.Errorf("%s: the sizes of all files overflow", f.Path)
+		}
+		total += f.Size
 	}
-	return model.CheckPaths(paths)
+	return total, model.CheckPaths(paths)
 }
 
 func largestFilesFirst(files []File) []File {
@@ -101,9 +111,6 @@ func (p *puller) file(ctx context.Context, f File) (err error) {
 			_ = p.root.Remove(name)
 		}
 	}()
-	if err := preallocate(w, f.Size); err != nil {
-		return err
-	}
 	if err := p.content(ctx, f, w, tell); err != nil {
 		return err
 	}

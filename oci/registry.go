@@ -184,24 +184,29 @@ func (r *registry) Exists(ctx context.Context, d ocispec.Descriptor) (bool, erro
 	return r.exists(ctx, r.reader(), d)
 }
 
-func (r *registry) exists(ctx context.Context, s *session, d ocispec.Descriptor) (bool, error) {
-	id := d.Digest.String()
-	if err := checkDigest(id); err != nil {
+func (r *registry) exists(ctx context.Context, s *session, d ocispec.Descriptor) (there bool, err error) {
+	if err := checkDigest(d.Digest.String()); err != nil {
 		return false, err
 	}
-	a, err := r.small(ctx, s, "look for blob", r.Reference(id), request{
-		method: http.MethodHead, url: r.endpoint("blobs", id), want: []int{http.StatusOK},
-	}, 0)
+	err = r.retry(ctx, "look for blob", r.Reference(d.Digest.String()), nil, func(int) error {
+		there, err = r.existsOnce(ctx, s, d)
+		return err
+	})
+	return there, err
+}
+
+func (r *registry) existsOnce(ctx context.Context, s *session, d ocispec.Descriptor) (bool, error) {
+	a, err := r.smallOnce(ctx, s, request{
+		method: http.MethodHead, url: r.endpoint("blobs", d.Digest.String()), want: []int{http.StatusOK},
+	}, 0, stallTimeout)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if n, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64); err == nil && d.Size > 0 && n != d.Size {
-		return false, nil
-	}
-	return true, nil
+	n, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64)
+	return err != nil || d.Size <= 0 || n == d.Size, nil
 }
 
 func bytesBody(b []byte) func() (io.ReadCloser, error) {

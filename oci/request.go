@@ -290,10 +290,15 @@ func readError(resp *http.Response) error {
 	} else if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
 		re.Message = clip(string(body))
 	}
-	switch resp.StatusCode {
+	return withRetry(re, resp.Header.Get("Retry-After"))
+}
+
+// withRetry marks the statuses that another try may not meet.
+func withRetry(re *RegistryError, after string) error {
+	switch re.Status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return &temporaryError{RegistryError: re, after: parseRetryAfter(resp.Header.Get("Retry-After"))}
+		return &temporaryError{RegistryError: re, after: parseRetryAfter(after)}
 	}
 	return re
 }

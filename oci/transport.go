@@ -159,7 +159,7 @@ func handshakeError(err error) error {
 	if len(te.Errors) > 0 {
 		re.Code, re.Message = string(te.Errors[0].Code), clip(te.Errors[0].Message)
 	}
-	return re
+	return withRetry(re, "")
 }
 
 // authenticator resolves credentials as Options says.

@@ -222,7 +222,7 @@ func (r *registry) pushLarge(ctx context.Context, c Content, tell report) (pushe
 	ref := r.repo.Name()
 	err := r.retry(ctx, "upload blob", ref, func(error) { tell("retry", 0) }, func(n int) error {
 		if id != "" { // sent whole before: perhaps only the answer was lost
-			if there, err := r.exists(ctx, r.push, c.descriptor(id)); err == nil && there {
+			if there, err := r.existsOnce(ctx, r.push, c.descriptor(id)); err == nil && there {
 				return nil
 			}
 		}
@@ -253,7 +253,7 @@ func (r *registry) hashAndPut(ctx context.Context, c Content, id *string, tell r
 		return &localError{err}
 	}
 	*id = got
-	there, err := r.exists(ctx, r.push, c.descriptor(got))
+	there, err := r.existsOnce(ctx, r.push, c.descriptor(got))
 	if err != nil || there {
 		return err
 	}

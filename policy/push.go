@@ -53,11 +53,6 @@ type ConversionFact struct {
 	Error     string // why it cannot be converted
 	Next      string // what to do then
 	Forbidden bool   // the error is a global that the converter does not know
-	// Losses names classes or code beside the tensors that safetensors
-	// cannot hold. Plain numbers and strings are not among them.
-	Losses []string
-	// WeightsOnly says that the user accepted those losses.
-	WeightsOnly bool
 }
 
 // FileDecision is what happens to one file, and why.
@@ -152,13 +147,10 @@ func convertOrRefuse(f FileFacts) FileDecision {
 		return refuse(f, Violation, c.Error, c.Next)
 	case c.Error != "":
 		return refuse(f, Inconvertible, c.Error, c.Next)
-	case len(c.Losses) > 0 && !c.WeightsOnly:
-		return refuse(f, Inconvertible, "beside the weights it holds what safetensors cannot: "+strings.Join(c.Losses, ", "),
-			"push the weights alone: --weights-only")
 	}
 	reason := f.Format + " holds only tensors and plain data"
-	if len(c.Losses) > 0 {
-		reason = f.Format + ": weights only, left behind: " + strings.Join(c.Losses, ", ")
+	if f.Verdict == "review" {
+		reason = f.Format + ": weights only, without the objects beside them"
 	}
 	return FileDecision{Path: f.Path, Action: Convert, Output: c.Output, Reason: reason}
 }

@@ -10,7 +10,7 @@ import (
 // call judges one call. The callee as an import has been judged already; here
 // it is what the call does with it, and the arguments.
 func (j *streamJudge) call(c *pickle.Call) error {
-	g, ok := c.Callee.(*pickle.Global)
+	g, ok := j.callee(c)
 	if !ok {
 		j.r.add("WS-PICKLE-006", c.Offset, "%s is called", describe(c.Callee)).withOpcode(c.Opcode)
 		return nil
@@ -19,7 +19,7 @@ func (j *streamJudge) call(c *pickle.Call) error {
 	if module == "torch.storage" && name == "_load_from_bytes" {
 		return j.inner(c, g)
 	}
-	u := classify(g)
+	u := j.use(g)
 	if module == "copyreg" && name == "_reconstructor" {
 		j.reconstructor(c, g)
 		return nil
@@ -46,6 +46,22 @@ func (j *streamJudge) call(c *pickle.Call) error {
 	return nil
 }
 
+// callee gives the global that a call calls. Legacy checkpoints of whole modules
+// name the class through a persistent id, ("module", class, file, source); the
+// source is only compared, never run.
+func (j *streamJudge) callee(c *pickle.Call) (*pickle.Global, bool) {
+	if p, ok := c.Callee.(*pickle.Persistent); ok && j.persistent {
+		if t, ok := p.ID.(*pickle.Tuple); ok && len(t.Items) == 4 {
+			if kind, _ := text(t.Items[0]); kind == "module" {
+				g, ok := t.Items[1].(*pickle.Global)
+				return g, ok
+			}
+		}
+	}
+	g, ok := c.Callee.(*pickle.Global)
+	return g, ok
+}
+
 // calledHolder judges a class whose constructor is run. Scikit-learn's
 // convention is that constructors only keep their arguments; numpy's types
 // convert theirs.
@@ -64,7 +80,7 @@ func (j *streamJudge) reconstructor(c *pickle.Call, g *pickle.Global) {
 		cls, isClass := args.Items[0].(*pickle.Global)
 		base, isBase := args.Items[1].(*pickle.Global)
 		if isClass && isBase && baseIsPlain(base) {
-			switch classify(cls) {
+			switch j.use(cls) {
 			case foreign, holder, builder, class:
 				j.plain(c, g, args.Items[2])
 				return
@@ -109,6 +125,10 @@ func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name
 		j.ndarrayClass(c, g, items)
 	case "numpy.dtype":
 		j.dtypeCode(c, g, items)
+	case "numpy.ndarray":
+		// Arrays are pickled by _reconstruct; the constructor itself takes
+		// a buffer and strides.
+		j.r.add("WS-PICKLE-024", c.Offset, "the constructor of %s is called", globalName(g)).withGlobal(g)
 	}
 	if at, ok := hookAt[name]; ok && module == "torch._utils" && at < len(items) && !emptyHooks(items[at]) {
 		j.r.add("WS-PICKLE-007", c.Offset, "%s gets backward hooks", globalName(g)).withGlobal(g)
@@ -134,7 +154,7 @@ func (j *streamJudge) fromType(c *pickle.Call, g *pickle.Global, items []pickle.
 		return
 	}
 	switch cls, ok := items[1].(*pickle.Global); {
-	case !ok, classify(cls) != class && classify(cls) != foreign && classify(cls) != holder:
+	case !ok, j.use(cls) != class && j.use(cls) != foreign && j.use(cls) != holder:
 		j.r.add("WS-PICKLE-007", c.Offset, "%s makes a %s", globalName(g), describe(items[1])).withGlobal(g)
 	}
 	inner := &pickle.Call{Opcode: opReduce, Offset: c.Offset, Callee: fn, Args: items[2]}
@@ -171,7 +191,7 @@ func (j *streamJudge) sized(c *pickle.Call, g *pickle.Global, items []pickle.Val
 func (j *streamJudge) ndarrayClass(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
 	if len(items) > 0 {
 		if cls, ok := items[0].(*pickle.Global); ok {
-			if u := classify(cls); u == class || u == holder || u == builder || u == foreign {
+			if u := j.use(cls); u == class || u == holder || u == builder || u == foreign {
 				return
 			}
 		}
@@ -184,10 +204,32 @@ func (j *streamJudge) ndarrayClass(c *pickle.Call, g *pickle.Global, items []pic
 func (j *streamJudge) dtypeCode(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
 	if len(items) > 0 {
 		if code, ok := text(items[0]); ok && plainCode(code) {
+			j.dtypeFlags(c, g)
 			return
 		}
 	}
 	j.r.add("WS-PICKLE-020", c.Offset, "an array of an unusual dtype").withGlobal(g)
+}
+
+// dtypeFlags checks the state of a plain dtype: (version, byte order, subtype,
+// names, fields, size, alignment, flags). Flags that say "holds objects" would
+// make numpy take numbers for addresses.
+func (j *streamJudge) dtypeFlags(c *pickle.Call, g *pickle.Global) {
+	for _, s := range c.States {
+		t, ok := s.Value.(*pickle.Tuple)
+		if !ok {
+			j.r.add("WS-PICKLE-010", s.Offset, "a dtype gets a state that is no tuple").withGlobal(g).withOpcode(opBuild)
+			continue
+		}
+		for i, v := range t.Items {
+			none := v == (pickle.None{})
+			n, isInt := v.(pickle.Int)
+			if i >= 2 && i <= 4 && !none || i == 7 && (!isInt || n&^8 != 0) {
+				j.r.add("WS-PICKLE-010", s.Offset, "a plain dtype gets fields or flags of another one").withGlobal(g).withOpcode(opBuild)
+				break
+			}
+		}
+	}
 }
 
 // plainCode says whether a dtype's code, as numpy pickles it ("f4", "U7"), is
@@ -231,13 +273,17 @@ func (j *streamJudge) plainArgs(c *pickle.Call, g *pickle.Global, _ []pickle.Val
 // plain walks a value's containers for functions and opaque objects. Calls
 // inside are judged on their own.
 func (j *streamJudge) plain(c *pickle.Call, g *pickle.Global, v pickle.Value) {
-	w := newWalk(v)
+	keeps := false // the callee only keeps its arguments
+	if u := j.use(g); u == foreign || u == holder {
+		keeps = true
+	}
+	w := j.walker(keeps, v)
 	for w.next() {
 		switch v := w.value.(type) {
 		case *pickle.Global:
-			switch classify(v) {
+			switch j.use(v) {
 			case function, constant:
-				if classify(g) != foreign && classify(g) != holder {
+				if !keeps {
 					j.r.add("WS-PICKLE-007", c.Offset, "%s gets %s as an argument", globalName(g), globalName(v)).withGlobal(g)
 				}
 			case class, value, holder, builder:
@@ -249,6 +295,21 @@ func (j *streamJudge) plain(c *pickle.Call, g *pickle.Global, v pickle.Value) {
 			j.r.add("WS-PICKLE-007", c.Offset, "%s gets an object of the extension registry", globalName(g)).withGlobal(g)
 		}
 	}
+}
+
+// walker is a walk that leaves out the containers that such walks have been
+// through: a value can be an argument of many calls.
+func (j *streamJudge) walker(keeps bool, v pickle.Value) *walkTo {
+	i := 0
+	if keeps {
+		i = 1
+	}
+	if j.checked[i] == nil {
+		j.checked[i] = map[pickle.Value]struct{}{}
+	}
+	w := &walkTo{seen: j.checked[i]}
+	w.push(v, 0)
+	return w
 }
 
 // emptyHooks says whether a value is what torch.save writes where a tensor has

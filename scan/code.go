@@ -38,10 +38,15 @@ func (pythonDetector) Wants(f model.File) bool {
 	case model.Python, model.Script, model.Notebook:
 		return true
 	case model.Text:
-		return ext(f.Path) == ".py" || ext(f.Path) == ".pyw"
+		return ext(f.Path) == ".py" || ext(f.Path) == ".pyw" || isSourceExt(ext(f.Path))
 	}
 	return false
 }
+
+// isSourceExt knows the endings of programs in other languages, which nothing
+// but the name tells from text.
+var isSourceExt = words(`.sh .bash .zsh .bat .cmd .ps1 .psm1 .vbs .js .mjs .cjs .ts .lua .rb .pl .php .r .jl .c .cc .cpp .cu .cuh .h .hpp
+.java .go .rs .cmake .mk .service .desktop .reg .pyx .pxd .pyi`)
 
 // maxSource bounds the source that is looked through.
 const maxSource = 16 << 20
@@ -53,6 +58,9 @@ func (pythonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdi
 	switch {
 	case f.Format == model.Notebook:
 		r.add("WS-CODE-005", 0, "a notebook")
+		return r.result()
+	case f.Format == model.Text && isSourceExt(ext(f.Path)):
+		r.add("WS-CODE-004", 0, "a program, going by its name")
 		return r.result()
 	case f.Format == model.Script && !strings.Contains(first, "python"):
 		r.add("WS-CODE-004", 0, "a script for %s", clip(strings.TrimPrefix(first, "#!")))

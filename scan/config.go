@@ -167,14 +167,47 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		if kind == '"' && (key == "chat_template" || c.under("chat_template")) {
 			checkTemplate(c.r, s, off, c.path())
 		}
+	case "parent_library":
+		if kind == '"' && !isCommonPackage(topOf(s)) {
+			c.r.add("WS-CONFIG-001", off, "%s makes the loader import %s", c.path(), clip(s))
+		}
+	case "base_model_name_or_path":
+		if kind == '"' && outside(s) && s != "" {
+			c.r.add("WS-CONFIG-005", off, "%s is %q", c.path(), clip(s))
+		}
+	case "__loader__":
+		c.skops(s, off)
+	case "path":
+		if c.name == "modules.json" && s != "" && outside(s) {
+			c.r.add("WS-CONFIG-006", off, "%s is %q", c.path(), clip(s))
+		}
 	case "type":
 		if c.name == "modules.json" && kind == '"' && !strings.HasPrefix(s, "sentence_transformers.") {
 			c.r.add("WS-CONFIG-001", off, "the module type %s is imported by its name", clip(s))
 		}
 	}
+	if kind == '"' && c.under("weight_map") && strings.HasSuffix(c.name, ".index.json") && outside(s) {
+		c.r.add("WS-CONFIG-006", off, "the tensor %s lies in %q", clip(key), clip(s))
+	}
 	if kind == '"' && c.under("chat_template") && key != "template" && key != "name" {
 		checkTemplate(c.r, s, off, c.path())
 	}
+}
+
+// skops judges a node of a skops schema: the kinds that call what they name,
+// and those that only need a class.
+func (c *configWalk) skops(loader string, off int64) {
+	switch loader {
+	case "OperatorFuncNode", "MethodNode", "PartialNode":
+		c.r.add("WS-CONFIG-002", off, "%s: %s calls what it names", c.path(), loader)
+	case "FunctionNode", "TypeNode", "ObjectNode", "ReduceNode", "TreeNode":
+		c.r.add("WS-CONFIG-001", off, "%s: %s imports what it names", c.path(), loader)
+	}
+}
+
+func topOf(module string) string {
+	top, _, _ := strings.Cut(module, ".")
+	return top
 }
 
 // under says whether the walk is inside a member of the name.

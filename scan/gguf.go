@@ -26,8 +26,11 @@ func (ggufDetector) Scan(_ context.Context, _ model.File, b model.Blob) (Verdict
 	g := &gguf{r: r, c: newCursor(b, 0, b.Size()), align: 32}
 	if err := g.read(); err != nil {
 		rule := "WS-GGUF-001"
-		if errors.Is(err, errLimit) {
+		switch {
+		case errors.Is(err, errLimit):
 			rule = "WS-LIMIT-001"
+		case errors.Is(err, errUnsupported):
+			rule = "WS-FORMAT-002"
 		}
 		r.add(rule, g.c.pos, "%v", err)
 	}
@@ -67,7 +70,7 @@ func (g *gguf) read() error {
 		return err
 	}
 	if g.version < 2 || g.version > 3 {
-		return fmt.Errorf("version %d is unknown", g.version)
+		return fmt.Errorf("version %d: %w", g.version, errUnsupported)
 	}
 	tensors, err := g.c.u64()
 	if err != nil {
@@ -295,7 +298,7 @@ func (g *gguf) tensor(name string) (ggufTensor, error) {
 		return t, err
 	}
 	if kind >= uint32(len(ggmlTypes)) || ggmlTypes[kind].bytes == 0 {
-		return t, fmt.Errorf("the type %d is unknown", kind)
+		return t, fmt.Errorf("the type %d: %w", kind, errUnsupported)
 	}
 	q := ggmlTypes[kind]
 	if row%q.elements != 0 {

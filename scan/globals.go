@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/weightseal/weightseal/format/pickle"
+	"github.com/weightseal/weightseal/format/torch"
 )
 
 // use says what a pickle may do with a global.
@@ -83,54 +84,19 @@ func isIdentifier(s string) bool {
 	return true
 }
 
-// allowListed is PyTorch's weights-only list (torch/_weights_only_unpickler.py)
-// and the reconstruction of numpy arrays of plain dtypes.
+// allowListed is PyTorch's weights-only list, as package torch has it, and the
+// reconstruction of numpy arrays of plain dtypes.
 func allowListed(module, name string) use {
+	if torch.Allowed(module, name) {
+		return torchUse(module, name)
+	}
 	switch module {
-	case "torch":
-		switch {
-		case isTorchDtype(name):
-			return value
-		case isTorchStorage(name) || isTorchTensor(name), name == "Size", name == "device", name == "Tensor":
-			return class
-		case name == "per_tensor_affine" || name == "per_tensor_symmetric" || name == "per_channel_affine" ||
-			name == "per_channel_symmetric" || name == "per_channel_affine_float_qparams":
-			return value
-		}
-	case "torch.cuda":
-		if isTorchStorage(name) || isTorchTensor(name) {
-			return class
-		}
-	case "torch.sparse", "torch.cuda.sparse":
-		if isTorchTensor(name) {
-			return class
-		}
 	case "torch.storage":
-		if name == "TypedStorage" || name == "UntypedStorage" || name == "_TypedStorage" || name == "_UntypedStorage" {
+		if name == "UntypedStorage" || name == "_UntypedStorage" {
 			return class
 		}
 	case "torch._utils":
-		if isTorchRebuild(name) {
-			return function
-		}
-	case "torch._tensor":
-		if name == "_rebuild_from_type_v2" {
-			return function
-		}
-	case "torch.nn.parameter":
-		if name == "Parameter" {
-			return class
-		}
-	case "torch.serialization":
-		if name == "_get_layout" {
-			return function
-		}
-	case "collections":
-		if name == "OrderedDict" || name == "Counter" {
-			return class
-		}
-	case "_codecs":
-		if name == "encode" {
+		if name == "_rebuild_sparse_csr_tensor" {
 			return function
 		}
 	case "builtins":
@@ -154,28 +120,21 @@ func allowListed(module, name string) use {
 	return forbidden
 }
 
-var isTorchDtype = words(`float64 double float32 float float16 half bfloat16 int64 long int32 int int16 short
-int8 uint8 bool complex128 cdouble complex64 cfloat complex32 chalf qint8 qint32 quint8 quint4x2 quint2x4
-float8_e5m2 float8_e4m3fn float8_e5m2fnuz float8_e4m3fnuz float8_e8m0fnu float4_e2m1fn_x2
-bits8 bits16 bits1x8 bits2x4 bits4x2 uint16 uint32 uint64
-uint1 uint2 uint3 uint4 uint5 uint6 uint7 int1 int2 int3 int4 int5 int6 int7`)
-
-var isTorchRebuild = words(`_rebuild_parameter _rebuild_parameter_with_state _rebuild_qtensor _rebuild_tensor
-_rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_sparse_tensor _rebuild_sparse_csr_tensor
-_rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass _rebuild_device_tensor_from_numpy
-_rebuild_device_tensor_from_cpu_tensor`)
-
-var isTorchType = words(`Double Float Half BFloat16 Long Int Short Char Byte Bool ComplexDouble ComplexFloat
-QInt8 QUInt8 QInt32 QUInt4x2 QUInt2x4 Untyped`)
-
-func isTorchStorage(name string) bool {
-	t, ok := strings.CutSuffix(name, "Storage")
-	return ok && isTorchType(t)
+// torchUse says what kind of thing an allowed name is.
+func torchUse(module, name string) use {
+	switch {
+	case module == "torch._utils" || module == "torch._tensor" || module == "torch.serialization" || module == "_codecs":
+		return function
+	case module == "torch" && name[0] >= 'a' && name[0] <= 'z' && name != "device":
+		return value // dtypes, quantisation schemes
+	}
+	return class
 }
 
-func isTorchTensor(name string) bool {
-	t, ok := strings.CutSuffix(name, "Tensor")
-	return ok && t != "Untyped" && isTorchType(t)
+// isTorchRebuild says whether a function of torch._utils makes a tensor from
+// plain arguments.
+func isTorchRebuild(name string) bool {
+	return allowListed("torch._utils", name) == function
 }
 
 // inertListed knows classes that hold data and do nothing by being made.
@@ -215,6 +174,7 @@ var inertGroups = []inertGroup{
 	{words(`uuid`), words(`UUID SafeUUID`), builder},
 	{words(`pathlib pathlib._local`), words(`PurePath PurePosixPath PureWindowsPath Path PosixPath WindowsPath`), builder},
 	{words(`re`), words(`_compile`), builder},
+	{words(`copyreg`), words(`_reconstructor`), constant}, // its calls are judged by reconstructor
 	{words(`typing`), words(`Any Union Optional List Dict Tuple`), constant},
 	{words(`numpy`), words(`matrix memmap recarray generic number bool_ bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
 		float16 float32 float64 longdouble complex64 complex128 str_ bytes_ intc uintc longlong ulonglong void datetime64 timedelta64`), holder},
@@ -242,6 +202,7 @@ var inertGroups = []inertGroup{
 	{words(`torch.nn.functional torch._C._nn`), words(`relu relu6 gelu silu elu selu celu leaky_relu sigmoid tanh softmax log_softmax
 		hardtanh hardswish mish softplus`), constant},
 	{words(`torch`), words(`relu tanh sigmoid strided sparse_coo preserve_format contiguous_format channels_last`), constant},
+	{words(`torch.jit._pickle`), words(`build_intlist build_doublelist build_boollist build_tensorlist build_tensor_from_id restore_type_tag`), builder},
 	{words(`torch._utils`), words(`_rebuild_nested_tensor`), builder},
 	{words(`torch.optim torch.optim.adam torch.optim.adamw torch.optim.sgd torch.optim.rmsprop torch.optim.adagrad torch.optim.adadelta
 		torch.optim.adamax torch.optim.asgd torch.optim.lbfgs torch.optim.nadam torch.optim.radam torch.optim.rprop torch.optim.sparse_adam torch.optim.optimizer`),

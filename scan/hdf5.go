@@ -21,6 +21,10 @@ func (hdf5Detector) Wants(f model.File) bool { return f.Format == model.HDF5 }
 
 func (hdf5Detector) Scan(ctx context.Context, _ model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{verdict: Safe}
+	if blank(b) {
+		r.add("WS-HDF5-006", 0, "nothing but zeros follows the signature")
+		return r.result()
+	}
 	h := &hdf5{r: r, b: b, seen: map[int64]bool{}}
 	if err := h.walk(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -58,6 +62,11 @@ const (
 )
 
 var errHDF5 = errors.New("the structure is broken")
+
+// blank says whether a short file has nothing after the signature.
+func blank(b model.Blob) bool {
+	return b.Size() <= 4096 && len(bytes.TrimRight(head(b, b.Size(), 4096), "\x00")) <= len(hdf5Signature)
+}
 
 func (h *hdf5) spend() error {
 	if h.work++; h.work > maxHDF5Work {

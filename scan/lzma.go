@@ -17,7 +17,7 @@ const maxDictionary = 64 << 20
 
 var (
 	errLZMA        = errors.New("lzma: the data is broken")
-	errUnsupported = errors.New("a kind of compression that is not opened")
+	errUnsupported = errors.New("not supported")
 )
 
 // rangeDecoder reads bits whose probability is estimated.

@@ -50,10 +50,19 @@ func (m *member) Unchanged() error { return nil }
 // nest gives the depth of a blob and the budget that it shares with what it
 // lies in.
 func nest(b model.Blob) (depth int, shared *budget) {
-	if m, ok := b.(*member); ok {
-		return m.depth, m.budget
+	for {
+		switch v := b.(type) {
+		case *member:
+			return v.depth, v.budget
+		case *guardedBlob:
+			if v.top != nil {
+				return 0, v.top
+			}
+			b = v.Blob
+		default:
+			return 0, new(budget)
+		}
 	}
-	return 0, new(budget)
 }
 
 // nested judges files inside files with the same detectors as files of the

@@ -17,7 +17,9 @@ type numpyDetector struct{}
 
 func (numpyDetector) Name() string { return "numpy" }
 
-func (numpyDetector) Wants(f model.File) bool { return f.Format == model.NPY || f.Format == model.NPZ }
+func (numpyDetector) Wants(f model.File) bool {
+	return f.Format == model.NPY || f.Format == model.NPZ || f.Format == model.ZIP && f.Declared == model.NPZ
+}
 
 func (numpyDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{verdict: Safe}

@@ -22,7 +22,11 @@ const maxStreams = 10_000
 
 func (pickleDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{verdict: Convertible}
-	err := scanStreams(ctx, r, b, 0)
+	skip := leading(head(b, b.Size(), 4096))
+	if skip > 0 {
+		r.add("WS-PICKLE-014", 0, "%d bytes before the first opcode", skip)
+	}
+	err := scanStreams(ctx, r, b, skip)
 	if err != nil {
 		return r.verdict, r.findings, err
 	}
@@ -129,13 +133,17 @@ type streamJudge struct {
 	// they have been judged.
 	persistent bool
 	called     map[*pickle.Global]bool
+	// checked are the containers whose values have been judged as
+	// arguments, by what the callee does with them.
+	checked [2]map[pickle.Value]struct{}
+	uses    map[importKey]use
 }
 
 // judge adds what is found in the stream; loadErr is what Load gave.
 func (j *streamJudge) judge(loadErr error) error {
 	j.called = map[*pickle.Global]bool{}
 	for _, c := range j.s.Calls {
-		if g, ok := c.Callee.(*pickle.Global); ok {
+		if g, ok := j.callee(c); ok {
 			j.called[g] = true
 		}
 	}
@@ -156,6 +164,25 @@ func (j *streamJudge) judge(loadErr error) error {
 	return j.failure(loadErr)
 }
 
+type importKey struct {
+	module, name string
+	py2          bool
+}
+
+// use is classify, asked once for each name.
+func (j *streamJudge) use(g *pickle.Global) use {
+	k := importKey{g.Module, g.Name, g.Py2}
+	u, ok := j.uses[k]
+	if !ok {
+		if j.uses == nil {
+			j.uses = map[importKey]use{}
+		}
+		u = classify(g)
+		j.uses[k] = u
+	}
+	return u
+}
+
 // global judges an import: the import alone is an act.
 func (j *streamJudge) global(g *pickle.Global) {
 	verb := "imported"
@@ -163,7 +190,7 @@ func (j *streamJudge) global(g *pickle.Global) {
 		verb = "imported and called"
 	}
 	name := globalName(g)
-	switch classify(g) {
+	switch j.use(g) {
 	case dangerous:
 		j.r.add("WS-PICKLE-002", g.Offset, "%s is %s", name, verb).withGlobal(g)
 	case forbidden:
@@ -190,10 +217,8 @@ func (j *streamJudge) opcodes() {
 	if j.persistent {
 		return
 	}
-	for _, op := range []byte{opPersid, opBinPersid} {
-		if ops[op] {
-			j.r.add("WS-PICKLE-012", -1, "a persistent id outside a container of torch.save").withOpcode(op)
-		}
+	for _, p := range j.s.Persistents {
+		j.r.add("WS-PICKLE-012", p.Offset, "a persistent id outside a container of torch.save").withOpcode(p.Opcode)
 	}
 }
 

@@ -3,6 +3,7 @@ package scan
 import (
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Rule describes a finding's kind: one table for documentation and outputs.
@@ -25,13 +26,19 @@ func Rules() []Rule {
 // ruleByID gives the rule; a finding without one would be a mistake of ours,
 // and is then shown as the worst.
 func ruleByID(id string) Rule {
-	for _, r := range ruleTable() {
-		if r.ID == id {
-			return r
-		}
+	if r, ok := rulesByID()[id]; ok {
+		return r
 	}
 	return Rule{ID: id, Severity: critical, Verdict: Unsafe}
 }
+
+var rulesByID = sync.OnceValue(func() map[string]Rule {
+	m := map[string]Rule{}
+	for _, r := range ruleTable() {
+		m[r.ID] = r
+	}
+	return m
+})
 
 // The severities of findings.
 const (
@@ -122,8 +129,6 @@ func torchRules() []Rule {
 			"The archive holds code that runs when the model is called.", "read the code, or export the state dict and convert it"},
 		{"WS-TORCH-006", "record that is not weights", medium, Review,
 			"The archive holds a record that torch.save does not write. It has been judged as a file of its own.", fixRewrite},
-		{"WS-TORCH-007", "native code in a checkpoint", critical, Unsafe,
-			"The archive holds a library or program that is loaded with the model.", fixSource},
 		{"WS-TORCH-008", "tensors that safetensors cannot hold", info, Convertible,
 			"All that is named is on the allow-list, but the conversion would lose something and refuses.", "see the message: weightseal convert names the next step"},
 		{"WS-TORCH-009", "weights in a subtree", info, Convertible,
@@ -153,8 +158,6 @@ func archiveRules() []Rule {
 			"The archive carries free bytes that no tool for models writes.", fixRewrite},
 		{"WS-ARCHIVE-009", "archive of a kind that is not opened", medium, Unknown,
 			"The container is recognised but not opened, so its content is not judged.", "unpack it and scan the content"},
-		{"WS-ARCHIVE-010", "compressed pickle", low, Review,
-			"The pickle inside is judged like any other; loaders such as joblib decompress it by themselves.", fixConvert},
 	}
 }
 
@@ -212,6 +215,8 @@ func dataRules() []Rule {
 			"There are bytes before or after what the file declares to be its own.", fixRewrite},
 		{"WS-HDF5-005", "filter from a plugin", medium, Review,
 			"Reading a dataset loads a native library of the machine, by a number.", fixRewrite},
+		{"WS-HDF5-006", "file without content", info, Safe,
+			"The file has the signature and no structure: no reader finds anything in it.", "nothing needs to be done"},
 		{"WS-RDS-001", "R object", high, Unsafe,
 			"An R serialisation may hold promises and code that run when the object is touched.", fixSource},
 	}
@@ -229,6 +234,8 @@ func textRules() []Rule {
 			"The file is not what its name and first bytes promise; readers may take it differently.", fixRewrite},
 		{"WS-CONFIG-005", "path or address that leads elsewhere", medium, Review,
 			"A key names a file or repository outside the model.", "vendor what it points to, and remove the key"},
+		{"WS-CONFIG-006", "path outside the model", high, Unsafe,
+			"A key that a loader follows names a file that is not the model's own.", fixSource},
 		{"WS-TEMPLATE-001", "template that reaches Python internals", critical, Unsafe,
 			"A chat template uses names with which templates break out of the sandbox.", "take the template of the model's original publisher"},
 		{"WS-TEMPLATE-002", "template outside the usual subset", medium, Review,

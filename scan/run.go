@@ -116,6 +116,9 @@ func openAndJudge(ctx context.Context, m *model.Model, f model.File, detectors [
 func judge(ctx context.Context, detectors []Detector, f model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{}
 	guard := &guardedBlob{Blob: b}
+	if _, nested := b.(*member); !nested {
+		guard.top = new(budget)
+	}
 	for _, d := range detectors {
 		if !d.Wants(f) {
 			continue
@@ -147,6 +150,8 @@ func judge(ctx context.Context, detectors []Detector, f model.File, b model.Blob
 // broken".
 type guardedBlob struct {
 	model.Blob
+	// top is the budget of a file of the model; nil for what lies in one.
+	top *budget
 	mu  sync.Mutex
 	err error
 }
@@ -168,6 +173,3 @@ func (g *guardedBlob) failed() error {
 	defer g.mu.Unlock()
 	return g.err
 }
-
-// Unwrap gives the blob that is guarded.
-func (g *guardedBlob) Unwrap() model.Blob { return g.Blob }

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"io"
+	"unicode/utf8"
 
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
@@ -40,7 +42,7 @@ func (safetensorsDetector) Scan(_ context.Context, f model.File, b model.Blob) (
 		switch {
 		case fd.Refuse:
 			rule = "WS-SAFETENSORS-001"
-		case fd.Rule != "unaligned" && fd.Rule != "odd-padding":
+		case fd.Rule != "unaligned":
 			rule = "WS-SAFETENSORS-003"
 		}
 		r.add(rule, fd.Offset, "%s: %s", fd.Rule, fd.Detail)
@@ -55,7 +57,7 @@ func brokenRule(b model.Blob, se *safetensors.Error) string {
 	case safetensors.InvalidOffset:
 		return "WS-SAFETENSORS-001"
 	case safetensors.MetadataIncompleteBuffer:
-		if h := looseHeader(b); h == nil || h.rest == nil || h.length+8 > b.Size() || h.dataEnd < b.Size()-8-h.length {
+		if h := looseHeader(b); h == nil || !h.unique || h.length+8 > b.Size() || h.dataEnd < b.Size()-8-h.length {
 			return "WS-SAFETENSORS-001"
 		}
 	case safetensors.InvalidHeaderDeserialization:
@@ -68,9 +70,12 @@ func brokenRule(b model.Blob, se *safetensors.Error) string {
 
 // loose is a header as a lenient JSON reader sees it.
 type loose struct {
-	length  int64  // of the JSON in the file
-	dataEnd int64  // the largest end of a tensor
-	rest    []byte // the JSON without the metadata; nil when a name is there twice
+	length  int64 // of the JSON in the file
+	dataEnd int64 // the largest end of a tensor
+	unique  bool
+	// rest is the JSON without the metadata; nil where there is none, or
+	// where the JSON is read differently by others.
+	rest []byte
 }
 
 // maxLoose bounds the headers that are looked at a second time.
@@ -88,7 +93,7 @@ func looseHeader(b model.Blob) *loose {
 	}
 	seen := map[string]bool{}
 	out := []byte{'{'}
-	unique := true
+	unique, metadata := true, false
 	for dec.More() {
 		t, err := dec.Token()
 		name, ok := t.(string)
@@ -102,6 +107,7 @@ func looseHeader(b model.Blob) *loose {
 		unique = unique && !seen[name]
 		seen[name] = true
 		if name == "__metadata__" {
+			metadata = true
 			continue
 		}
 		var info struct {
@@ -116,7 +122,11 @@ func looseHeader(b model.Blob) *loose {
 		key, _ := json.Marshal(name)
 		out = append(append(append(out, key...), ':'), raw...)
 	}
-	if unique {
+	if t, err := dec.Token(); err != nil || t != json.Delim('}') {
+		return nil
+	}
+	h.unique = unique
+	if _, err := dec.Token(); err == io.EOF && unique && metadata && !bytes.ContainsRune(out, utf8.RuneError) {
 		h.rest = append(out, '}')
 	}
 	return h

@@ -160,15 +160,42 @@ func checkYAML(r *report, b model.Blob) {
 	for line := range bytes.Lines(peek(b, b.Size(), 0, 16<<20)) {
 		s := string(line)
 		code, _, _ := strings.Cut(s, " #")
-		if i := strings.Index(code, "!!python/"); i >= 0 {
-			r.add("WS-CONFIG-002", off+int64(i), "a tag that makes Python objects: %s", clip(strings.TrimSpace(code)))
-		} else if strings.Contains(code, "tag:yaml.org,2002:python/") || strings.Contains(code, "!python/") {
+		switch tag := yamlTag(code); {
+		case strings.HasPrefix(s, "%TAG"):
+			r.add("WS-CONFIG-002", off, "a directive that renames tags: %s", clip(strings.TrimSpace(s)))
+		case strings.Contains(code, "python/") && strings.Contains(code, "!"), strings.Contains(code, "tag:yaml.org,2002:py"):
 			r.add("WS-CONFIG-002", off, "a tag that makes Python objects: %s", clip(strings.TrimSpace(code)))
+		case strings.Contains(tag, "%"):
+			r.add("WS-CONFIG-002", off, "a tag that hides its name: %s", clip(tag))
+		case tag != "" && !isYAMLTag(tag):
+			r.add("WS-CONFIG-001", off, "the tag %s makes an object", clip(tag))
 		}
 		checkYAMLKey(r, off, code)
 		off += int64(len(line))
 	}
 }
+
+// yamlTag gives the tag of a line's value: a word with an exclamation mark in
+// front, at the beginning or after an indicator.
+func yamlTag(line string) string {
+	for i, c := range []byte(line) {
+		if c != '!' {
+			continue
+		}
+		before := strings.TrimRight(line[:i], " \t")
+		if before == "" || i > 0 && (line[i-1] == ' ' || line[i-1] == '\t' || line[i-1] == '[' || line[i-1] == '{') &&
+			strings.IndexByte(":-?[{,", before[len(before)-1]) >= 0 {
+			tag := strings.Fields(line[i:])[0]
+			if len(tag) > 1 && tag[1] != '=' {
+				return tag
+			}
+		}
+	}
+	return ""
+}
+
+// isYAMLTag knows the tags of the core schema.
+var isYAMLTag = words(`!!str !!int !!float !!bool !!null !!map !!seq !!set !!omap !!pairs !!binary !!timestamp !!merge !!value`)
 
 func checkYAMLKey(r *report, off int64, line string) {
 	key, value, ok := strings.Cut(line, ":")
@@ -182,32 +209,27 @@ func checkYAMLKey(r *report, off int64, line string) {
 	}
 }
 
-// isPickle says whether bytes that are no other format are a pickle: the
-// machine reaches STOP at the end of the file or with something imported, or
-// it sees an import that a real process could make.
+// isPickle says whether an unpickler that is given the file would do something:
+// call, reach the end of a stream, or import what a real process has.
 func isPickle(b model.Blob) bool {
-	size := b.Size()
+	if yes, err := model.Pickled(b, b.Size()); yes || err != nil {
+		return yes
+	}
 	lim := pickleLimits()
 	lim.Bytes, lim.Ops = 1<<20, 1<<18
-	s, err := pickle.Load(b, 0, size, lim)
+	s, _ := pickle.Load(b, 0, b.Size(), lim)
 	if s == nil {
 		return false
 	}
-	if err == nil && s.Ops > 1 && (s.End == size || len(s.Globals) > 0 || s.Opcodes[opExt1] || s.Opcodes[opExt2] || s.Opcodes[opExt4]) {
-		return true
+	if len(s.Globals) == 0 {
+		return false
 	}
-	for _, g := range s.Globals {
-		switch classify(g) {
-		case malformed:
-		case foreign:
-			if len(s.Calls) > 0 {
-				return true
-			}
-		default:
-			return true
-		}
+	// The first import decides: where it fails, nothing else happens.
+	switch classify(s.Globals[0]) {
+	case malformed, foreign:
+		return false
 	}
-	return false
+	return true
 }
 
 // imageDetector lets pictures pass.

@@ -54,7 +54,7 @@ func (torchDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verd
 func (r *report) broken(err error) {
 	var pe *pickle.Error
 	switch {
-	case errors.Is(err, pickle.ErrLimit):
+	case errors.Is(err, pickle.ErrLimit), errors.Is(err, torch.ErrLimit):
 		r.add("WS-LIMIT-001", offsetOf(err), "%v", err)
 	case errors.As(err, &pe):
 		r.add("WS-TORCH-003", pe.Offset, "%v", err).withOpcode(pe.Opcode)
@@ -154,6 +154,10 @@ func selectTensors(r *report, c *torch.Checkpoint) {
 		r.add("WS-TORCH-009", -1, "%v", err)
 	case errors.As(err, &forbidden):
 		r.forbidden(forbidden)
+	case errors.Is(err, torch.ErrLimit):
+		r.add("WS-LIMIT-001", -1, "%v", err)
+	case errors.Is(err, torch.ErrName), errors.Is(err, torch.ErrNoSubtree):
+		r.add("WS-TORCH-008", -1, "%v", err)
 	default:
 		r.add("WS-TORCH-004", -1, "%v", err)
 	}

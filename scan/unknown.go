@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/weightseal/weightseal/model"
@@ -87,12 +86,14 @@ func signature(r *report, b []byte) bool {
 		r.add("WS-RDS-001", 0, "an R serialisation")
 	case at(0, "\x7fELF"), at(0, "MZ"), at(0, "\xcf\xfa\xed\xfe"), at(0, "\xce\xfa\xed\xfe"), at(0, "\xfe\xed\xfa\xcf"), at(0, "\xfe\xed\xfa\xce"):
 		r.add("WS-CODE-001", 0, "machine code")
-	case at(0, "\xca\xfe\xba\xbe"), at(2, "\x0d\x0d\x0a"), len(b) > 16 && b[2] == '\r' && b[3] == '\n' && bytes.IndexByte(b[4:16], 0) >= 0 && b[1] == 0x0d:
+	case at(0, "\xca\xfe\xba\xbe"), len(b) > 16 && b[2] == '\r' && b[3] == '\n' && (b[1] == 0x0d || b[1] == 0xf3 || b[1] == 0x0c):
 		r.add("WS-CODE-006", 0, "bytecode")
 	case at(0, "\x00asm"):
 		r.add("WS-CODE-006", 0, "WebAssembly")
-	case at(0, "PK\x03\x04"), at(0, "PK\x05\x06"), at(0, "Rar!"), at(0, "7z\xbc\xaf\x27\x1c"), at(0, "\x04\x22\x4d\x18"), at(0, "\x1f\x9d"):
+	case at(0, "PK\x03\x04"), at(0, "PK\x05\x06"):
 		r.add("WS-ARCHIVE-007", 0, "an archive that cannot be read")
+	case at(0, "Rar!"), at(0, "\x04\x22\x4d\x18"), at(0, "\x1f\x9d"), at(0, "MSCF"), at(0, "!<arch>\n"):
+		r.add("WS-ARCHIVE-009", 0, "an archive or compressed file of a kind that is not opened")
 	case at(257, "ustar"):
 		r.add("WS-ARCHIVE-007", 0, "a tar archive that cannot be read")
 	default:

@@ -44,6 +44,7 @@ type zipDir struct {
 	end     int64 // offset of the end record
 	cd      int64 // offset of the central directory
 	cdEnd   int64
+	gaps    [][2]int64 // what belongs to no entry
 }
 
 // scanZip judges every entry of a zip archive, and the archive itself.
@@ -52,7 +53,34 @@ func scanZip(ctx context.Context, r *report, b model.Blob) error {
 	if d == nil {
 		return forwardZip(ctx, r, b)
 	}
-	return d.scanEntries(ctx, b, func(string) bool { return true })
+	if err := d.scanEntries(ctx, b, func(string) bool { return true }); err != nil {
+		return err
+	}
+	return d.scanGaps(ctx, b)
+}
+
+// scanGaps judges what lies outside the entries, so that the report says what
+// hides there.
+func (d *zipDir) scanGaps(ctx context.Context, b model.Blob) error {
+	for i, g := range d.gaps {
+		if i == maxGaps {
+			break
+		}
+		name := fmt.Sprintf("bytes %d-%d", g[0], g[1])
+		if err := (nested{}).scan(ctx, d.r, b, name, io.NewSectionReader(b, g[0], g[1]-g[0]), g[1]-g[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxGaps bounds the places outside the entries that are looked at.
+const maxGaps = 16
+
+func (d *zipDir) gap(from, to int64) {
+	if from < to {
+		d.gaps = append(d.gaps, [2]int64{from, to})
+	}
 }
 
 // scanEntries judges the entries whose name the filter takes.
@@ -130,6 +158,7 @@ func (d *zipDir) findEnd() error {
 	comment := int64(le16(tail[i+20:]))
 	if rest := d.size - d.end - 22; rest != comment {
 		d.r.add("WS-ARCHIVE-002", d.end+22, "%d bytes follow the end record, which declares a comment of %d", rest, comment)
+		d.gap(d.end+22, d.size)
 	} else if comment > 0 {
 		d.r.add("WS-ARCHIVE-008", d.end+22, "the archive has a comment of %d bytes", comment)
 	}
@@ -364,6 +393,7 @@ func (d *zipDir) coverage() {
 		switch {
 		case e.header > pos:
 			d.r.add("WS-ARCHIVE-002", pos, "%d bytes before the entry %q belong to nothing", e.header-pos, clip(e.name))
+			d.gap(pos, e.header)
 		case e.header < pos:
 			d.r.add("WS-ARCHIVE-001", e.header, "the entry %q overlaps another one", clip(e.name))
 		}
@@ -371,6 +401,7 @@ func (d *zipDir) coverage() {
 	}
 	if pos < d.cd {
 		d.r.add("WS-ARCHIVE-002", pos, "%d bytes before the directory belong to nothing", d.cd-pos)
+		d.gap(pos, d.cd)
 	}
 }
 

@@ -42,6 +42,9 @@ func (m *machine) global(module, name string) (*Global, error) {
 		m.find(RuleOddName, "%s of %s", strconv.QuoteToASCII(shorten(name)), strconv.QuoteToASCII(shorten(module)))
 	}
 	g := &Global{Module: module, Name: name, Offset: m.at, Opcode: m.op, Py2: m.proto < 3}
+	if g.Py2 {
+		g.toModule, g.toName = g.lookup()
+	}
 	m.out.Globals = append(m.out.Globals, g)
 	return g, nil
 }

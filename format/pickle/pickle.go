@@ -70,6 +70,8 @@ type Global struct {
 	Offset       int64 // of the opcode
 	Opcode       byte
 	Py2          bool
+
+	toModule, toName string // what Mapped gives, where the machine made it
 }
 
 // Call is the result of REDUCE, NEWOBJ, NEWOBJ_EX, INST or OBJ: an object that

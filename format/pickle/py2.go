@@ -9,9 +9,16 @@ import (
 // after the Python 2 renaming (Lib/_compat_pickle.py, NAME_MAPPING before
 // IMPORT_MAPPING) where it applies.
 func (g *Global) Mapped() (module, name string) {
-	if !g.Py2 {
+	switch {
+	case !g.Py2:
 		return g.Module, g.Name
+	case g.toModule != "":
+		return g.toModule, g.toName
 	}
+	return g.lookup()
+}
+
+func (g *Global) lookup() (module, name string) {
 	i, ok := slices.BinarySearchFunc(py2Names[:], g, func(r nameRow, g *Global) int {
 		if c := strings.Compare(r.module, g.Module); c != 0 {
 			return c

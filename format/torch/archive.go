@@ -53,6 +53,7 @@ type entry struct {
 	directory      bool
 	inner          string // name without the top folder
 	symlink, note  bool
+	bomb           bool // inflates beyond the limit
 	extraUndefined bool
 }
 
@@ -393,6 +394,7 @@ func (a *archive) checkEntry(e *entry) {
 	case e.method == 0 && e.stored != e.size:
 		a.fail(e.name, e.header, "a stored record of %d bytes takes %d", e.size, e.stored)
 	case e.method == 8 && e.size/a.lim.Inflate > e.stored:
+		e.bomb = true
 		a.errs = append(a.errs, broken(ErrLimit, e.name, e.header, "%d bytes inflate to %d, more than %d times as much",
 			e.stored, e.size, a.lim.Inflate))
 	}

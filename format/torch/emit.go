@@ -33,8 +33,67 @@ type frame struct {
 	next  int
 }
 
+// countLeaves gives the number of leaves that a walk of v by path would meet,
+// at most limit+1, looking at each container once.
+func (w *walker) countLeaves(v pickle.Value, limit int) int {
+	type open struct {
+		value pickle.Value
+		parts []pickle.Value
+		sum   int
+	}
+	const inside = -1 // on the way: a cycle counts as a leaf
+	counts := map[pickle.Value]int{}
+	stack := []open{{parts: []pickle.Value{v}}}
+	for {
+		f := &stack[len(stack)-1]
+		if len(f.parts) == 0 || f.sum > limit {
+			sum := min(f.sum, limit+1)
+			if len(stack) == 1 {
+				return sum
+			}
+			counts[f.value] = sum
+			stack = stack[:len(stack)-1]
+			stack[len(stack)-1].sum += sum
+			continue
+		}
+		part := f.parts[len(f.parts)-1]
+		f.parts = f.parts[:len(f.parts)-1]
+		parts := w.parts(part)
+		if len(parts) == 0 {
+			f.sum++
+			continue
+		}
+		if n, ok := counts[part]; ok {
+			f.sum += max(n, 1) // inside: 1
+			continue
+		}
+		counts[part] = inside
+		stack = append(stack, open{value: part, parts: parts})
+	}
+}
+
+// parts gives what a plain container holds, to be consumed; nothing for
+// tensors and leaves.
+func (w *walker) parts(v pickle.Value) []pickle.Value {
+	if w.c.isTensor(v) {
+		return nil
+	}
+	if items, ok := dictItems(v); ok {
+		out := make([]pickle.Value, len(items))
+		for i, it := range items {
+			out[i] = it.Value
+		}
+		return out
+	}
+	seq, _ := seqItems(v)
+	return seq
+}
+
 // emit walks v, which is the subtree.
 func (e *emitter) emit(v pickle.Value) error {
+	if e.countLeaves(v, maxLeaves) > maxLeaves {
+		return broken(ErrLimit, "", -1, "the object has more than %d leaves", maxLeaves)
+	}
 	e.onPath = map[pickle.Value]bool{}
 	if err := e.enter(v); err != nil {
 		return err

@@ -69,7 +69,7 @@ func openZip(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	c := &Checkpoint{Container: Zip, Storages: map[string]*Storage{}, lim: lim}
 	z := &zipOpener{a: a, c: c, byInner: map[string]*entry{}}
 	objects := z.sort()
-	if len(objects) == 0 {
+	if !z.named {
 		if len(a.errs) > 0 && len(a.entries) == 0 {
 			c.Findings = a.finds
 			return c, errors.Join(a.errs...)
@@ -79,7 +79,7 @@ func openZip(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	for _, e := range objects {
 		z.stream("data.pkl", e)
 	}
-	if e := z.byInner["constants.pkl"]; e != nil {
+	if e := z.byInner["constants.pkl"]; e != nil && e.located {
 		c.Container = TorchScript
 		z.stream("constants.pkl", e)
 	}
@@ -109,7 +109,8 @@ type zipOpener struct {
 	a       *archive
 	c       *Checkpoint
 	byInner map[string]*entry
-	used    int // storages that the pickle names
+	used    int  // storages that the pickle names
+	named   bool // there is a data.pkl, however broken
 }
 
 // sort indexes the records, and gives those that some reader may take for the
@@ -119,8 +120,11 @@ func (z *zipOpener) sort() (objects []*entry) {
 		if _, ok := z.byInner[e.inner]; !ok {
 			z.byInner[e.inner] = e
 		}
-		if e.located && asciiLower(e.inner) == "data.pkl" {
-			objects = append(objects, e)
+		if asciiLower(e.inner) == "data.pkl" {
+			z.named = true
+			if e.located && len(objects) < maxErrors {
+				objects = append(objects, e)
+			}
 		}
 	}
 	return objects
@@ -131,7 +135,7 @@ const wholeLimit = 64 << 20
 
 // stream runs a pickle record.
 func (z *zipOpener) stream(name string, e *entry) {
-	if !e.located || e.method != 0 && e.method != 8 || e.flags&1 != 0 {
+	if e.bomb || e.flags&1 != 0 || (e.method != 0 && e.method != 8) {
 		return
 	}
 	s := NamedStream{Name: name, Source: z.a.r}
@@ -160,7 +164,7 @@ func (z *zipOpener) stream(name string, e *entry) {
 func (z *zipOpener) smallRecords() {
 	for _, name := range []string{"byteorder", "version", ".format_version", ".storage_alignment", ".data/serialization_id"} {
 		e := z.byInner[name]
-		if e == nil || !e.located {
+		if e == nil || !e.located || e.bomb {
 			continue
 		}
 		b, err := z.a.content(e, 4<<10)

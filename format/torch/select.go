@@ -60,18 +60,24 @@ func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
 	if len(refused) > 0 {
 		return nil, &RefusedError{Findings: refused}
 	}
-	if err := c.checkGlobals(opt.AllowInert); err != nil {
-		return nil, err
+	forbidden := c.checkGlobals(opt.AllowInert)
+	if forbidden != nil && !forbidden.Inert {
+		return nil, forbidden
 	}
 	if err := c.checkCalls(); err != nil {
 		return nil, err
 	}
 	w := &walker{c: c, b: builder{c}, cache: map[pickle.Value]*resolved{}, dups: c.hasDuplicates()}
-	return w.selectTree(opt.Path)
+	state, err := w.selectTree(opt.Path)
+	var ambiguous *AmbiguousError
+	if forbidden != nil && !errors.As(err, &ambiguous) {
+		return nil, forbidden // which part is meant would be the first question
+	}
+	return state, err
 }
 
 // checkGlobals holds every imported name against what is known.
-func (c *Checkpoint) checkGlobals(allowInert bool) error {
+func (c *Checkpoint) checkGlobals(allowInert bool) *ForbiddenError {
 	e := &ForbiddenError{Inert: true}
 	for _, s := range c.Streams {
 		if s.Stream == nil {
@@ -119,41 +125,43 @@ func (c *Checkpoint) checkCalls() error {
 
 func (c *Checkpoint) badCall(call *pickle.Call) string {
 	module, name := calleeName(call)
-	full := quote(module + "." + name)
-	if module == "" {
-		return "a call of something that is no global"
+	inert := Inert(module, name)
+	why := ""
+	switch op := pickle.OpcodeName(call.Opcode); {
+	case module == "":
+		return "something is called that is no global"
+	case op == "INST", op == "OBJ", op == "NEWOBJ_EX" && !inert:
+		why = "is called by an opcode that no checkpoint needs"
+	case inert, rebuildKind(module, name) != notRebuild:
+	default:
+		why = badArgs(call, module+"."+name)
 	}
-	switch pickle.OpcodeName(call.Opcode) {
-	case "INST", "OBJ":
-		return full + " is called by an opcode that no checkpoint needs"
-	case "NEWOBJ_EX":
-		if !Inert(module, name) {
-			return full + " is called by an opcode that no checkpoint needs"
-		}
+	if why != "" {
+		why = quote(module+"."+name) + " " + why
 	}
-	if Inert(module, name) || rebuildKind(module, name) != notRebuild {
-		return ""
-	}
-	switch module + "." + name {
+	return why
+}
+
+// badArgs knows the callables that are neither inert nor make tensors.
+func badArgs(call *pickle.Call, name string) string {
+	switch name {
 	case "collections.OrderedDict", "collections.Counter":
 		if _, ok := dictItems(call); !ok {
-			return full + " is called with something that is no list of pairs"
+			return "is called with something that is no list of pairs"
 		}
-		return ""
 	case "torch.Size":
 		if _, ok := sizeItems(call); !ok {
-			return full + " is called with something that is no tuple"
+			return "is called with something that is no tuple"
 		}
-		return ""
 	case "_codecs.encode":
 		if !isLatin1(call) {
-			return full + " is called with an encoding that no pickler uses"
+			return "is called with an encoding that no pickler uses"
 		}
-		return ""
 	case "builtins.set", "builtins.bytearray", "builtins.complex", "torch.device", "torch.serialization._get_layout":
-		return ""
+	default:
+		return "is called"
 	}
-	return full + " is called"
+	return ""
 }
 
 // isLatin1 knows the one way in which picklers write bytes before protocol 3.
@@ -223,6 +231,7 @@ type walker struct {
 	c      *Checkpoint
 	b      builder
 	cache  map[pickle.Value]*resolved
+	sound  bool // every tensor was validated
 	dups   bool
 	visits int
 	out    *StateDict
@@ -306,8 +315,10 @@ func (w *walker) tensors(v pickle.Value) (int, error) {
 			return 0, err
 		}
 		if w.c.isTensor(v) {
-			if _, err := w.resolve(v); err != nil {
-				return 0, err
+			if !w.sound {
+				if _, err := w.resolve(v); err != nil {
+					return 0, err
+				}
 			}
 			n++
 			continue
@@ -362,6 +373,7 @@ func (w *walker) selectTree(path string) (*StateDict, error) {
 	if _, err := w.tensors(w.c.Root); err != nil { // all of them are sound, or nothing is converted
 		return nil, err
 	}
+	w.sound = true
 	tree := []step{{value: w.c.Root}}
 	var err error
 	switch path {
@@ -437,13 +449,17 @@ func (w *walker) choose() ([]step, error) {
 	var chosen pickle.Value
 	total, inside, training, flat := 0, 0, 0, false
 	for _, it := range items {
-		l := labelOf(it.Key)
+		if w.c.isTensor(it.Value) {
+			total++
+			continue
+		}
 		n, err := w.tensors(it.Value)
 		if err != nil {
 			return nil, err
 		}
 		total += n
-		if n == 0 || w.c.isTensor(it.Value) || l.bad != "" {
+		l := labelOf(it.Key)
+		if n == 0 || l.bad != "" {
 			continue
 		}
 		candidates = append(candidates, l.text)

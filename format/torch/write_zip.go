@@ -139,14 +139,17 @@ func (l *Layout) Directory(crcs []uint32) []byte {
 }
 
 // local is the local header, padded so that the data is aligned. Records with
-// a descriptor have zeros where it will say more, as torch's own writer has.
+// a descriptor have zeros for what it will say, large ones their sizes in the
+// ZIP64 field all the same, as torch's own writer has it: that field is what
+// makes the descriptor's sizes 8 bytes long.
 func (r *savedRecord) local() []byte {
 	var extra []byte
 	size, crc := uint32(min(r.size, saveMax32)), r.crc
 	if r.big() {
 		extra = put16(extra, saveExtraZip64, 16)
 		extra = put64(extra, uint64(r.size), uint64(r.size))
-	} else if r.storage >= 0 {
+	}
+	if r.storage >= 0 {
 		size = 0
 	}
 	const fixed, head = 30, 4

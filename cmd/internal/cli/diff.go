@@ -93,7 +93,7 @@ func runDiff(ctx context.Context, s *streams, a, b string, o *diffOptions) error
 
 // modelTensors digests all tensors of a model's weight files, by name.
 func modelTensors(ctx context.Context, source string, opt oci.Options, selectPath string, bar *progress) (map[string]safetensors.TensorDigest, string, error) {
-	m, err := openModel(ctx, source, opt)
+	m, _, err := openModel(ctx, source, opt)
 	if err != nil {
 		return nil, "", err
 	}

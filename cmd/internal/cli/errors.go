@@ -9,6 +9,7 @@ import (
 
 	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
 	"github.com/weightseal/weightseal/model"
@@ -103,6 +104,9 @@ func classifyConversion(err error) (int, []string, bool) {
 		clash       *convert.ClashError
 		index       *convert.IndexError
 		proof       *convert.ProofError
+		refused     *torch.RefusedError
+		malformed   *torch.FormatError
+		stream      *pickle.Error
 		broken      *safetensors.Error
 	)
 	switch {
@@ -119,16 +123,20 @@ func classifyConversion(err error) (int, []string, bool) {
 	case errors.As(err, &unsupported):
 		return exitLossy, nonEmpty(unsupported.Next), true
 	case errors.As(err, &clash):
-		return exitLossy, []string{"choose one of them: --exclude " + clash.Paths[0], "see whether they hold the same weights: weightseal diff"}, true
-	case errors.As(err, &index), errors.As(err, &proof), errors.As(err, &broken),
-		errors.Is(err, convert.ErrNoConverter), convert.IsBroken(err):
+		return exitLossy, []string{"choose one of them: --exclude " + strings.Join(clash.Exclude, " --exclude "), "see whether they hold the same weights: weightseal diff"}, true
+	case errors.As(err, &index), errors.As(err, &proof), errors.As(err, &refused), errors.As(err, &malformed),
+		errors.As(err, &stream), errors.As(err, &broken), errors.Is(err, torch.ErrNotTorch), errors.Is(err, convert.ErrNoConverter):
 		return exitLossy, nil, true
 	}
 	return 0, nil, false
 }
 
 func classifyWorld(err error) (int, []string) {
-	var unknown *policy.UnknownError
+	var (
+		unknown   *policy.UnknownError
+		reference *oci.ReferenceError
+		network   *oci.NetworkError
+	)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted, nil
@@ -136,11 +144,11 @@ func classifyWorld(err error) (int, []string) {
 		return exitUsage, nil
 	case errors.Is(err, model.ErrChanged):
 		return exitError, []string{"try again when nobody writes to it"}
-	case errors.Is(err, oci.ErrReference):
+	case errors.As(err, &reference):
 		return exitUsage, []string{"a reference is REGISTRY/REPOSITORY:TAG, or oci:DIR:TAG for a layout on disk"}
 	case errors.Is(err, oci.ErrUnauthorized):
 		return exitNetwork, []string{"log in first: docker login REGISTRY"}
-	case oci.IsNetwork(err):
+	case errors.As(err, &network), errors.Is(err, oci.ErrNotFound):
 		return exitNetwork, networkHints(err)
 	case errors.Is(err, fs.ErrNotExist):
 		return exitError, nil

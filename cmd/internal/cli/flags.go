@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
 	"github.com/weightseal/weightseal/policy"
@@ -84,35 +86,58 @@ func (sel *selection) apply(m *model.Model) error {
 }
 
 // openModel opens a SOURCE: a directory, a file, oci:DIR[:TAG] or a reference
-// in a registry.
-func openModel(ctx context.Context, source string, opt oci.Options) (*model.Model, error) {
+// in a registry. A model that comes from a store has an origin: the artifact,
+// by digest, and its files.
+func openModel(ctx context.Context, source string, opt oci.Options) (*model.Model, *attest.Origin, error) {
 	if !strings.HasPrefix(source, "oci:") {
-		info, err := os.Stat(source)
-		switch {
-		case err == nil && info.IsDir():
-			return model.Load(ctx, source, model.Dir(source))
-		case err == nil:
-			return model.Load(ctx, source, model.SingleFile(source))
-		case !errors.Is(err, fs.ErrNotExist):
-			return nil, err
-		case !looksRemote(source):
-			return nil, fail(exitError, fmt.Errorf("%s: no such file or directory", source),
-				"a model in a registry is written REGISTRY/REPOSITORY:TAG, a layout on disk oci:DIR:TAG")
+		src, err := localSource(source)
+		if err != nil {
+			return nil, nil, err
+		}
+		if src != nil {
+			m, err := model.Load(ctx, filepath.Base(filepath.Clean(source)), src)
+			return m, nil, err
 		}
 	}
 	store, tag, err := oci.Open(source, opt)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	_, manifest, err := resolve(ctx, store, tag)
+	subject, manifest, err := resolve(ctx, store, tag)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	src, err := oci.Source(store, manifest)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return model.Load(ctx, source, src)
+	m, err := model.Load(ctx, source, src)
+	if err != nil {
+		return nil, nil, err
+	}
+	origin := &attest.Origin{URI: store.Reference(subject.Digest.String())}
+	for _, f := range m.Files {
+		origin.Files = append(origin.Files, attest.OriginFile{Path: f.Path, Digest: f.Digest})
+	}
+	return m, origin, nil
+}
+
+// localSource gives the source for what is on disk; nil when nothing is there
+// and the name may be a reference.
+func localSource(path string) (model.Source, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return model.Dir(path), nil
+	case err == nil:
+		return model.SingleFile(path), nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case !looksRemote(path):
+		return nil, fail(exitError, fmt.Errorf("%s: no such file or directory", path),
+			"a model in a registry is written REGISTRY/REPOSITORY:TAG, a layout on disk oci:DIR:TAG")
+	}
+	return nil, nil
 }
 
 // looksRemote says whether a SOURCE that is not on disk may be a reference:
@@ -126,10 +151,4 @@ func loadPolicy(name string) (*policy.Policy, error) { return policy.Builtin(nam
 
 func addPolicy(f *pflag.FlagSet, name *string) {
 	f.StringVar(name, "policy", policy.DefaultName, "policy to apply: "+strings.Join(policy.Names(), " or "))
-}
-
-// isRemote says whether a model was opened through a store.
-func isRemote(m *model.Model) bool {
-	_, ok := m.Source.(*oci.ArtifactSource)
-	return ok
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
@@ -104,7 +105,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	if err != nil {
 		return err
 	}
-	m, err := openModel(ctx, source, opt)
+	m, origin, err := openModel(ctx, source, opt)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	bar := o.progress.start(s)
 	defer bar.close()
 	in := inspection{SchemaVersion: 1, Source: source, DTypes: map[string]int{}, Files: []inspectedFile{}}
-	if in.Artifact, err = viewArtifact(ctx, source, m, opt); err != nil {
+	if in.Artifact, err = viewArtifact(ctx, source, origin, opt); err != nil {
 		return err
 	}
 	var broken error
@@ -148,8 +149,8 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 
 // viewArtifact describes the manifest that a model was read from; nil for a
 // model on disk.
-func viewArtifact(ctx context.Context, source string, m *model.Model, opt oci.Options) (*artifactView, error) {
-	if !isRemote(m) {
+func viewArtifact(ctx context.Context, source string, origin *attest.Origin, opt oci.Options) (*artifactView, error) {
+	if origin == nil {
 		return nil, nil
 	}
 	store, tag, err := oci.Open(source, opt)

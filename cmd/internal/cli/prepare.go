@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -32,8 +34,8 @@ type pushJob struct {
 	decision  *policy.Decision
 	set       *convert.Set
 	items     []*item // the files of the artifact, sorted by path
-	predicate *attest.Predicate
-	selected  string
+	origin    *attest.Origin
+	predicate *attest.Predicate // as it was attested
 }
 
 // item is one file of the artifact.
@@ -60,7 +62,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	if err != nil {
 		return nil, err
 	}
-	m, err := openModel(ctx, source, opt)
+	m, origin, err := openModel(ctx, source, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -70,24 +72,24 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	if len(m.Files) == 0 {
 		return nil, usage("", "%s: no files to push", source)
 	}
-	bar.say("scan", fmt.Sprintf("%d files", len(m.Files)))
+	bar.say("scan", source)
 	report, err := scan.Run(ctx, m, scan.Default())
 	if err != nil {
 		return nil, err
 	}
-	j := &pushJob{model: m, report: report, policy: p, selected: o.selectPath}
+	j := &pushJob{model: m, report: report, policy: p, origin: origin}
 	var planErr error
 	j.set, planErr = convert.Model(ctx, m, convert.Options{
-		To: model.Safetensors, Select: o.selectPath, WeightsOnly: true, KeepAliases: o.keepAliases,
+		To: model.Safetensors, Select: o.selectPath, WeightsOnly: o.weightsOnly || o.selectPath != "", KeepAliases: o.keepAliases,
 	}, j.unplannable(p))
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	perFile, structural := splitFailures(planErr)
-	j.decision = p.Push(j.facts(perFile, o.weightsOnly))
-	if structural != nil && j.decision.Allowed {
+	failures := j.failures(planErr)
+	j.decision = p.Push(j.facts(failures))
+	if planErr != nil && j.decision.Allowed {
 		j.close()
-		return nil, structural
+		return nil, planErr
 	}
 	if !j.decision.Allowed {
 		return j, nil
@@ -107,20 +109,23 @@ func (j *pushJob) unplannable(p *policy.Policy) func(model.File) bool {
 	}
 }
 
-// splitFailures separates the failures of single files from those of the
-// model's structure: clashing names, an index that does not fit.
-func splitFailures(err error) (map[string]error, error) {
-	perFile := map[string]error{}
-	var structural []error
+// failures assigns what went wrong while planning to the files: a clash of
+// names to all that take part in it.
+func (j *pushJob) failures(err error) map[string]error {
+	byPath := map[string]error{}
 	for _, e := range flatten(err) {
-		var fe *convert.FileError
-		if errors.As(e, &fe) {
-			perFile[fe.Path] = fe.Err
-		} else {
-			structural = append(structural, e)
+		var file *convert.FileError
+		var clash *convert.ClashError
+		switch {
+		case errors.As(e, &file):
+			byPath[file.Path] = file.Err
+		case errors.As(e, &clash):
+			for _, path := range clash.Inputs {
+				byPath[path] = e
+			}
 		}
 	}
-	return perFile, errors.Join(structural...)
+	return byPath
 }
 
 // flatten lists the errors that errors.Join put together.
@@ -138,13 +143,7 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-func (j *pushJob) facts(failures map[string]error, weightsOnly bool) []policy.FileFacts {
-	plans := map[string]*convert.Plan{}
-	if j.set != nil {
-		for _, p := range j.set.Plans {
-			plans[p.Source.Path] = p
-		}
-	}
+func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
 	training := map[string]bool{}
 	for _, f := range j.model.Files {
 		training[f.Path] = f.Training
@@ -156,17 +155,28 @@ func (j *pushJob) facts(failures map[string]error, weightsOnly bool) []policy.Fi
 			f.ReadError = r.Err.Error()
 		}
 		for _, x := range r.Findings {
-			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message, Verdict: x.Verdict.String(), Fix: x.Fix})
+			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message + place(x), Verdict: x.Verdict.String(), Fix: x.Fix})
 		}
-		if plan, err := plans[r.Path], failures[r.Path]; plan != nil || err != nil {
-			f.Conversion = conversionFact(plan, err, weightsOnly)
+		if j.policy.Converts(f.Format) && r.Verdict != scan.Unsafe && !f.Training {
+			f.Conversion = conversionFact(r.Path, cmp.Or(failures[r.Path], noConverter(r.Format)))
 		}
 		facts = append(facts, f)
 	}
 	return facts
 }
 
-func conversionFact(plan *convert.Plan, err error, weightsOnly bool) *policy.ConversionFact {
+// noConverter is the error for a format that nothing converts; nil when
+// something does.
+func noConverter(f model.Format) error {
+	for _, c := range convert.Default() {
+		if c.To() == model.Safetensors && slices.Contains(c.From(), f) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w from %s to safetensors", convert.ErrNoConverter, f)
+}
+
+func conversionFact(path string, err error) *policy.ConversionFact {
 	if err != nil {
 		f := classify(err)
 		c := &policy.ConversionFact{Error: err.Error(), Next: strings.Join(f.hints, "; or ")}
@@ -174,13 +184,7 @@ func conversionFact(plan *convert.Plan, err error, weightsOnly bool) *policy.Con
 		c.Forbidden = errors.As(err, &forbidden) && !forbidden.Inert
 		return c
 	}
-	c := &policy.ConversionFact{Output: plan.Path, WeightsOnly: weightsOnly}
-	for _, d := range plan.Dropped {
-		if d.Object {
-			c.Losses = append(c.Losses, fmt.Sprintf("%s (%s)", d.Path, d.Kind))
-		}
-	}
-	return c
+	return &policy.ConversionFact{Output: convert.OutputPath(path, model.Safetensors)}
 }
 
 // open makes the list of files that go up.

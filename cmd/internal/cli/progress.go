@@ -212,7 +212,7 @@ func (b *progress) close() {
 
 // bytesText writes a size as people read it.
 func bytesText(n int64) string {
-	const units = "KMGTPE"
+	const units = "kMGTPE"
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
 	}

@@ -143,8 +143,8 @@ func (c *checkedModel) recheck(ctx context.Context, s *streams, dir, policyName 
 	if err != nil {
 		return err
 	}
-	j := &pushJob{model: m, report: report}
-	d := p.Push(j.facts(nil, false))
+	j := &pushJob{model: m, report: report, policy: p}
+	d := p.Push(j.facts(nil))
 	for i, f := range d.Files {
 		if p.Converts(string(report.Files[i].Format)) {
 			d.Files[i].Reason = string(report.Files[i].Format) + " is pickle-based: " + f.Reason

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -84,7 +85,7 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 	if err != nil {
 		return err
 	}
-	if isDigest(tag) {
+	if strings.Contains(tag, ":") {
 		return usage("give a tag: REGISTRY/REPOSITORY:TAG", "cannot push to a digest: %s", ref)
 	}
 	var signer attest.Signer

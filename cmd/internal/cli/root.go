@@ -30,7 +30,8 @@ func newRoot(s *streams, h host) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: h.name},
 		// Suggestions below are ours, so that they come as hints.
-		DisableSuggestions: true,
+		DisableSuggestions:         true,
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%w", err)

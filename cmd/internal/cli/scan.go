@@ -97,7 +97,7 @@ func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) 
 }
 
 func scanSource(ctx context.Context, source string, opt oci.Options, sel *selection, bar *progress) (*scan.Report, error) {
-	m, err := openModel(ctx, source, opt)
+	m, _, err := openModel(ctx, source, opt)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,8 @@ func TestScripts(t *testing.T) {
 	for _, name := range []string{"oras", "crane", "cosign2", "cosign3"} {
 		tools[name] = realtools.Path(t, name)
 	}
-	python, err := filepath.Abs("testdata/python")
+	torch := realtools.Python(t)
+	scripts, err := filepath.Abs("testdata/python")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("COSIGN_PASSWORD", "secret")
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("CORPUS", corpus)
-			env.Setenv("PYTHON", python)
+			env.Setenv("PYTHON3", torch)
+			env.Setenv("PYTHON", scripts)
 			env.Setenv("TYPE", attest.PredicateType)
 			for name, path := range tools {
 				env.Setenv(strings.ToUpper(name), path)

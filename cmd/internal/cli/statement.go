@@ -26,11 +26,12 @@ func (j *pushJob) statement(staged *oci.Staged) ([]byte, error) {
 		TimeEvaluated: time.Now().UTC().Format(time.RFC3339),
 		Tool:          attest.Tool{URI: toolURI, Version: buildVersion()},
 		Policy:        attest.PolicyRef{Name: j.policy.Name(), Digest: map[string]string{"sha256": j.policy.Digest()}},
-		Artifact: attest.ArtifactInfo{
-			MediaType: staged.Manifest.MediaType, ArtifactType: oci.ArtifactType,
-			ConfigDigest: staged.Config.Digest.String(), ManifestSize: staged.Manifest.Size,
-		},
-		Conversions: []attest.Conversion{},
+		Origin:        j.origin,
+		Conversions:   []attest.Conversion{},
+	}
+	var err error
+	if p.Artifact, err = attest.DescribeArtifact(staged.Manifest, staged.ManifestBytes); err != nil {
+		return nil, err
 	}
 	byFile := map[string][]safetensors.TensorDigest{}
 	for _, it := range j.items {
@@ -39,7 +40,7 @@ func (j *pushJob) statement(staged *oci.Staged) ([]byte, error) {
 			return nil, err
 		}
 		p.Files = append(p.Files, entry)
-		j.count(&p.Summary, it)
+		p.Summary.Parameters += it.parameters()
 		if it.header != nil {
 			byFile[it.path] = it.tensors
 		}
@@ -48,8 +49,10 @@ func (j *pushJob) statement(staged *oci.Staged) ([]byte, error) {
 		}
 	}
 	p.WeightsDigest = weightsDigest(byFile)
-	j.predicate = p
-	return attest.NewStatement(j.model.Name, staged.Manifest.Digest.String(), p)
+	if j.predicate, err = p.Completed(); err != nil {
+		return nil, err
+	}
+	return attest.NewStatement(j.model.Name, staged.Manifest.Digest.String(), j.predicate)
 }
 
 func (j *pushJob) fileEntry(it *item) (attest.FileEntry, error) {
@@ -141,25 +144,14 @@ func (j *pushJob) indexOf(shard string) string {
 	return ""
 }
 
-func (j *pushJob) count(s *attest.Summary, it *item) {
-	s.Files++
-	switch {
-	case it.plan != nil:
-		s.Converted++
-		s.Safetensors++
-	case it.header != nil:
-		s.Safetensors++
-	default:
-		s.Other++
+func (it *item) parameters() int64 {
+	var n int64
+	if it.header != nil {
+		for _, t := range it.header.Tensors {
+			n += elements(t)
+		}
 	}
-	if it.header == nil {
-		return
-	}
-	s.Tensors += len(it.header.Tensors)
-	for _, t := range it.header.Tensors {
-		s.Parameters += elements(t)
-		s.WeightBytes += int64(t.End - t.Begin)
-	}
+	return n
 }
 
 // elements is the number of a tensor's elements; a validated header has no
@@ -237,10 +229,9 @@ func (j *pushJob) config() oci.ModelConfig {
 			continue
 		}
 		c.Format = string(model.Safetensors)
+		parameters += it.parameters()
 		for _, t := range it.header.Tensors {
-			n := elements(t)
-			parameters += n
-			dtypes[t.DType.String()] += n
+			dtypes[t.DType.String()] += elements(t)
 		}
 	}
 	c.Precision = most(dtypes)

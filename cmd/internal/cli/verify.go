@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -161,7 +162,7 @@ func (c *checkedModel) deep(ctx context.Context, bar *progress) ([]attest.Check,
 	if got := weightsDigest(byFile); got != c.predicate.WeightsDigest {
 		return nil, mismatch("weights digest", got, c.predicate.WeightsDigest)
 	}
-	return []attest.Check{{Name: "tensors", Done: true,
+	return []attest.Check{{Name: attest.ContentsCheck, Done: true,
 		Detail: fmt.Sprintf("headers and tensors of %d files read from the registry; weights digest %s", len(byFile), c.predicate.WeightsDigest)}}, nil
 }
 
@@ -242,7 +243,11 @@ type verifiedOutput struct {
 func printVerified(s *streams, output string, c *checkedModel, deep []attest.Check) error {
 	result, level, reasons := c.predicate.Evaluate()
 	digest := c.subject.Digest.String()
-	checks := append(c.verified.Checks(), deep...)
+	checks := c.verified.Checks()
+	if deep != nil {
+		checks = slices.DeleteFunc(checks, func(ch attest.Check) bool { return ch.Name == attest.ContentsCheck })
+		checks = append(checks, deep...)
+	}
 	switch output {
 	case "statement":
 		fmt.Fprintf(s.out, "%s\n", c.verified.Payload())
