@@ -210,7 +210,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(d/2 + rand.N(d)): //nolint:gosec // so that writers part, no secret
+	case <-time.After(d/2 + rand.N(d)):
 		return nil
 	}
 }

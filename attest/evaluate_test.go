@@ -23,6 +23,7 @@ func TestEvaluate(t *testing.T) {
 		"another kind":                 {func(p *Predicate) { p.Conversions[0].Equality.Kind = "close" }, Failed, 3, `equality is "close"`},
 		"no output":                    {func(p *Predicate) { p.Conversions[0].Outputs = nil }, Failed, 3, "has no output"},
 		"output of another artifact":   {func(p *Predicate) { p.Conversions[0].Outputs[0].Digest = sha("else") }, Failed, 3, "is not a file of the artifact"},
+		"proof of another file":        {func(p *Predicate) { p.Files[2].Safetensors.TensorSetDigest = sha("else") }, Failed, 3, "has another tensor-set digest"},
 		"pickle":                       {func(p *Predicate) { p.Files[2].Format.Detected = "torch-zip" }, Failed, 0, "torch-zip is pickle-based"},
 		"pickle with exception": {func(p *Predicate) {
 			p.Files[2].Format.Detected = "torch-zip"
