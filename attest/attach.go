@@ -32,8 +32,8 @@ type Stored struct {
 	Legacy ocispec.Descriptor // the manifest behind the .att tag
 }
 
-// ErrLostUpdate: other writers kept replacing the legacy tag, and what was
-// written there is gone.
+// ErrLostUpdate says that other writers kept replacing the legacy tag, and that
+// what was written there is gone.
 var ErrLostUpdate = errors.New("another writer keeps replacing the attestation tag")
 
 // Attach signs nothing: it stores a signed envelope beside its subject, in

@@ -71,8 +71,7 @@ func (c *cosigns) open(t *testing.T) oci.Store {
 	return s
 }
 
-// ways are the ways to verify without a transparency log. "offline" are those
-// that make no attempt to reach Sigstore's own services.
+// ways are the ways to verify without a transparency log.
 var ways = map[string][]string{
 	"cosign2 key":    {"cosign2"},
 	"cosign2 root":   {"cosign2", "--trusted-root", "root.json"},
@@ -122,6 +121,7 @@ func TestCosign(t *testing.T) {
 	t.Run("nobody verifies", c.attacks)
 	t.Run("other kinds of key", c.otherKeys)
 	t.Run("foreign bundle", c.foreignBundle)
+	t.Run("documented policy", c.documentedPolicy)
 }
 
 // What Attach writes, in each of the ways that can accept it.
@@ -281,6 +281,42 @@ func (c *cosigns) foreignBundle(t *testing.T) {
 	}
 }
 
+// The files that docs/statement.md gives are the ones used here, and its policy
+// does what it says.
+func (c *cosigns) documentedPolicy(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "statement.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, snippet := range []string{emptyRoot, noServices} {
+		if !bytes.Contains(doc, []byte("echo '"+snippet+"' >")) {
+			t.Errorf("docs/statement.md does not have %s", snippet)
+		}
+	}
+	_, rego, _ := strings.Cut(string(doc), "```rego\n")
+	rego, _, ok := strings.Cut(rego, "```")
+	if !ok {
+		t.Fatal("docs/statement.md has no Rego policy")
+	}
+	policy := write(t, "compliance.rego", []byte(rego))
+	k := key(t, ourKey)
+	for want, change := range map[bool]func(*Predicate){
+		true:  func(*Predicate) {},
+		false: func(p *Predicate) { p.Files[1].Role = "code" }, // level 1
+	} {
+		m := pushModel(t, c.open(t), "v1", fmt.Sprint(want))
+		m.attach(t, k, m.statement(t, change))
+		for _, name := range []string{"cosign2", "cosign3"} {
+			_, err := c.run(t, name, "verify-attestation", "--policy", policy, "--key", k.public, "--insecure-ignore-tlog",
+				"--trusted-root", "root.json", "--type", PredicateType, m.store.Reference(m.subject.Digest.String()))
+			if (err == nil) != want {
+				t.Errorf("%s: got %v, want acceptance %v", name, err, want)
+			}
+		}
+	}
+}
+
 // Several writers of one subject, on a registry that has no conditional
 // write: every bundle is there, and a reader is satisfied.
 func TestRegistryConcurrent(t *testing.T) {
@@ -316,8 +352,8 @@ func TestRegistryConcurrent(t *testing.T) {
 	}
 }
 
-// BenchmarkVerify is to be compared with cosign's command line, which
-// BenchmarkCosignVerify times.
+// BenchmarkVerify times a verification as a command makes it, on the loopback
+// interface.
 func BenchmarkVerify(b *testing.B) {
 	s, _, err := oci.Open(realtools.Registry(b)+"/test/bench:v1", oci.Options{PlainHTTP: true})
 	if err != nil {

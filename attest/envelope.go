@@ -70,7 +70,10 @@ func decodeEnvelope(raw []byte) (*envelope, error) {
 		}
 		e.signatures = append(e.signatures, sig)
 	}
-	return e, e.check()
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // check applies the limits and wants an in-toto payload.
@@ -170,7 +173,10 @@ func decodeBundle(raw []byte) (*envelope, error) {
 	if len(e.signatures) > 1 {
 		return nil, fmt.Errorf("bundle: %d signatures, not one", len(e.signatures))
 	}
-	return e, e.check()
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 func isBundleType(t string) bool {

@@ -32,7 +32,7 @@ var tensorFormats = append([]string{"npy", "npz", "gguf", "onnx", "hdf5", "keras
 // opaqueFormats are code, or cannot be told to hold none.
 var opaqueFormats = []string{
 	"python", "script", "notebook", "elf", "pe", "mach-o",
-	"zip", "tar", "gzip", "bzip2", "xz", "zstd", "zlib", "7z", "unknown",
+	"zip", "tar", "gzip", "bzip2", "xz", "lzma", "zstd", "zlib", "7z", "unknown",
 }
 
 // Evaluate computes result and level from the facts in the predicate; the
@@ -44,9 +44,13 @@ var opaqueFormats = []string{
 // finding above info remains that no exception covers. Exceptions count when
 // they had not expired at TimeEvaluated; they never raise the level.
 func (p *Predicate) Evaluate() (result string, level int, reasons []string) {
-	fails := p.failures()
-	warns := p.uncovered()
-	level, missing := p.level()
+	f := facts{Predicate: p, paths: make(map[string]*FileEntry, len(p.Files))}
+	for i := range p.Files {
+		f.paths[p.Files[i].Path] = &p.Files[i]
+	}
+	fails := f.failures()
+	warns := f.uncovered()
+	level, missing := f.level()
 	switch {
 	case len(fails) > 0:
 		result = Failed
@@ -58,8 +62,14 @@ func (p *Predicate) Evaluate() (result string, level int, reasons []string) {
 	return result, level, slices.Concat(fails, warns, missing)
 }
 
+// facts are a predicate with its files by path.
+type facts struct {
+	*Predicate
+	paths map[string]*FileEntry
+}
+
 // failures lists what makes the result FAILED.
-func (p *Predicate) failures() []string {
+func (p *facts) failures() []string {
 	var out []string
 	blocked := 0
 	for _, f := range p.Files {
@@ -83,7 +93,7 @@ func (p *Predicate) failures() []string {
 }
 
 // unproven says why a conversion does not count as lossless; "" when it does.
-func (p *Predicate) unproven(c Conversion) string {
+func (p *facts) unproven(c Conversion) string {
 	e := c.Equality
 	switch {
 	case c.ExecutedPickle:
@@ -96,16 +106,20 @@ func (p *Predicate) unproven(c Conversion) string {
 		return "has no output"
 	}
 	for _, o := range c.Outputs {
-		f := p.file(o.Path)
+		f := p.paths[o.Path]
 		if f == nil || f.LayerDigest != o.Digest {
 			return fmt.Sprintf("its output %s is not a file of the artifact", o.Path)
+		}
+		// With one output the proof is about exactly that file's tensors.
+		if st := f.Safetensors; st != nil && len(c.Outputs) == 1 && st.TensorSetDigest != e.TensorSetDigestOutput {
+			return fmt.Sprintf("its output %s has another tensor-set digest", o.Path)
 		}
 	}
 	return ""
 }
 
 // uncovered lists findings that make the result WARNED.
-func (p *Predicate) uncovered() []string {
+func (p *facts) uncovered() []string {
 	var out []string
 	for _, f := range p.Files {
 		for _, n := range f.Findings {
@@ -118,7 +132,7 @@ func (p *Predicate) uncovered() []string {
 }
 
 // level gives the compliance level and what is missing for the next one.
-func (p *Predicate) level() (int, []string) {
+func (p *facts) level() (int, []string) {
 	for i, missing := range [...]func() []string{p.missingST1, p.missingST2, p.missingST3, p.missingST4} {
 		if m := missing(); len(m) > 0 {
 			for j := range m {
@@ -132,7 +146,7 @@ func (p *Predicate) level() (int, []string) {
 
 // missingST1: every tensor-bearing file is strict safetensors, and the index
 // that a shard names is there.
-func (p *Predicate) missingST1() []string {
+func (p *facts) missingST1() []string {
 	var out []string
 	weights := 0
 	for _, f := range p.Files {
@@ -141,7 +155,7 @@ func (p *Predicate) missingST1() []string {
 			out = append(out, f.Path+": its safetensors header is not described")
 		case f.Format.Detected == formatSafetensors:
 			weights++
-			if i := f.Safetensors.Index; i != "" && p.file(i) == nil {
+			if i := f.Safetensors.Index; i != "" && p.paths[i] == nil {
 				out = append(out, fmt.Sprintf("%s: its index %s is not in the artifact", f.Path, i))
 			}
 		case f.Role == roleWeight || slices.Contains(tensorFormats, f.Format.Detected):
@@ -155,15 +169,16 @@ func (p *Predicate) missingST1() []string {
 }
 
 // missingST2: nothing executable or pickled anywhere, no configuration that
-// makes a loader run code (those are findings above low).
-func (p *Predicate) missingST2() []string {
+// makes a loader run code: no finding above low, other than about templates,
+// which are ST3's.
+func (p *facts) missingST2() []string {
 	var out []string
 	for _, f := range p.Files {
 		if f.Role == roleCode || slices.Contains(opaqueFormats, f.Format.Detected) {
 			out = append(out, fmt.Sprintf("%s: %s may be executed", f.Path, f.Format.Detected))
 		}
 		for _, n := range f.Findings {
-			if severity(n.Severity) > severityLow {
+			if severity(n.Severity) > severityLow && !n.template() {
 				out = append(out, fmt.Sprintf("%s: %s (%s)", f.Path, n.Rule, n.Severity))
 			}
 		}
@@ -173,11 +188,11 @@ func (p *Predicate) missingST2() []string {
 
 // missingST3: text programs are pinned. Every file is listed by digest, so
 // what is left are findings about them that nobody approved.
-func (p *Predicate) missingST3() []string { return p.uncovered() }
+func (p *facts) missingST3() []string { return p.uncovered() }
 
 // missingST4: provenance. The origin is pinned by digests, and every weight
 // file is one of the origin's or was converted, with proof, from one of them.
-func (p *Predicate) missingST4() []string {
+func (p *facts) missingST4() []string {
 	if p.Origin == nil || len(p.Origin.Files) == 0 {
 		return []string{"the origin is not pinned"}
 	}
@@ -200,19 +215,9 @@ func (p *Predicate) missingST4() []string {
 	return out
 }
 
-// file finds a file by its path.
-func (p *Predicate) file(path string) *FileEntry {
-	for i := range p.Files {
-		if p.Files[i].Path == path {
-			return &p.Files[i]
-		}
-	}
-	return nil
-}
-
 // excepted says whether an exception covers a finding at the time of the
 // evaluation. An empty rule asks for any exception on the path.
-func (p *Predicate) excepted(rule, path string) bool {
+func (p *facts) excepted(rule, path string) bool {
 	at, err := time.Parse(time.RFC3339, p.TimeEvaluated)
 	for _, e := range p.Exceptions {
 		if e.Path != path || (rule != "" && e.Rule != rule) {
@@ -238,10 +243,20 @@ func (e Exception) expiry() (until time.Time, never bool, err error) {
 	return until, false, err
 }
 
+// templateRules begins the ids of rules about chat templates.
+const templateRules = "WS-TEMPLATE-"
+
+// template says whether a finding is about a template that may be unusual but
+// does not reach out of its sandbox.
+func (n FindingEntry) template() bool {
+	return strings.HasPrefix(n.Rule, templateRules) && severity(n.Severity) <= severityMedium
+}
+
 // The severities, in order. One that is not known counts as the worst.
 const (
 	severityInfo = iota
 	severityLow
+	severityMedium
 	severityWorse
 )
 
@@ -251,6 +266,8 @@ func severity(s string) int {
 		return severityInfo
 	case "low":
 		return severityLow
+	case "medium":
+		return severityMedium
 	}
 	return severityWorse
 }

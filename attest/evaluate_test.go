@@ -23,19 +23,26 @@ func TestEvaluate(t *testing.T) {
 		"another kind":                 {func(p *Predicate) { p.Conversions[0].Equality.Kind = "close" }, Failed, 3, `equality is "close"`},
 		"no output":                    {func(p *Predicate) { p.Conversions[0].Outputs = nil }, Failed, 3, "has no output"},
 		"output of another artifact":   {func(p *Predicate) { p.Conversions[0].Outputs[0].Digest = sha("else") }, Failed, 3, "is not a file of the artifact"},
+		"proof of another file":        {func(p *Predicate) { p.Files[2].Safetensors.TensorSetDigest = sha("else") }, Failed, 3, "has another tensor-set digest"},
 		"pickle":                       {func(p *Predicate) { p.Files[2].Format.Detected = "torch-zip" }, Failed, 0, "torch-zip is pickle-based"},
 		"pickle with exception": {func(p *Predicate) {
 			p.Files[2].Format.Detected = "torch-zip"
 			p.Exceptions = append(p.Exceptions, Exception{Rule: "WS-X", Path: p.Files[2].Path})
 		}, Warned, 0, "not ST1"},
-		"gguf":               {func(p *Predicate) { p.Files[2].Format.Detected = "gguf" }, Warned, 0, "not ST1: model-00002-of-00002.safetensors: gguf, not safetensors"},
-		"undescribed":        {func(p *Predicate) { p.Files[2].Safetensors = nil }, Warned, 0, "header is not described"},
-		"index not there":    {func(p *Predicate) { p.Files[2].Safetensors.Index = "gone.json" }, Warned, 0, "its index gone.json"},
-		"no weights":         {func(p *Predicate) { p.Files, p.Conversions = p.Files[:2], nil }, Warned, 0, "no safetensors file"},
-		"code":               {func(p *Predicate) { p.Files[1].Role, p.Files[1].Format.Detected = "code", "python" }, Passed, 1, "python may be executed"},
-		"unknown content":    {func(p *Predicate) { p.Files[1].Format.Detected = "unknown" }, Passed, 1, "unknown may be executed"},
-		"archive":            {func(p *Predicate) { p.Files[1].Format.Detected = "zip" }, Passed, 1, "zip may be executed"},
-		"finding":            {func(p *Predicate) { p.Files[1].Findings = []FindingEntry{{Rule: "WS-A", Severity: "high"}} }, Warned, 1, "WS-A (high)"},
+		"gguf":            {func(p *Predicate) { p.Files[2].Format.Detected = "gguf" }, Warned, 0, "not ST1: model-00002-of-00002.safetensors: gguf, not safetensors"},
+		"undescribed":     {func(p *Predicate) { p.Files[2].Safetensors = nil }, Warned, 0, "header is not described"},
+		"index not there": {func(p *Predicate) { p.Files[2].Safetensors.Index = "gone.json" }, Warned, 0, "its index gone.json"},
+		"no weights":      {func(p *Predicate) { p.Files, p.Conversions = p.Files[:2], nil }, Warned, 0, "no safetensors file"},
+		"code":            {func(p *Predicate) { p.Files[1].Role, p.Files[1].Format.Detected = "code", "python" }, Passed, 1, "python may be executed"},
+		"unknown content": {func(p *Predicate) { p.Files[1].Format.Detected = "unknown" }, Passed, 1, "unknown may be executed"},
+		"archive":         {func(p *Predicate) { p.Files[1].Format.Detected = "zip" }, Passed, 1, "zip may be executed"},
+		"finding":         {func(p *Predicate) { p.Files[1].Findings = []FindingEntry{{Rule: "WS-A", Severity: "high"}} }, Warned, 1, "WS-A (high)"},
+		"unusual template": {func(p *Predicate) {
+			p.Files[1].Findings = []FindingEntry{{Rule: "WS-TEMPLATE-002", Severity: "medium"}}
+		}, Warned, 2, "WS-TEMPLATE-002 (medium)"},
+		"bad template": {func(p *Predicate) {
+			p.Files[1].Findings = []FindingEntry{{Rule: "WS-TEMPLATE-001", Severity: "critical"}}
+		}, Warned, 1, "WS-TEMPLATE-001"},
 		"odd severity":       {func(p *Predicate) { p.Files[1].Findings = []FindingEntry{{Rule: "WS-A", Severity: "dire"}} }, Warned, 1, "WS-A (dire)"},
 		"info":               {func(p *Predicate) { p.Files[1].Findings = []FindingEntry{{Rule: "WS-A", Severity: "info"}} }, Passed, 4, ""},
 		"template alone":     {func(p *Predicate) { p.Exceptions = nil }, Warned, 2, "WS-TEMPLATE (low)"},

@@ -114,11 +114,11 @@ func (p *Predicate) summarise() {
 			continue
 		}
 		s.Safetensors++
-		s.WeightBytes = addCapped(s.WeightBytes, f.Size)
 		if converted[f.Path] {
 			s.Converted++
 		}
 		if f.Safetensors != nil {
+			s.WeightBytes = addCapped(s.WeightBytes, max(f.Size-f.Safetensors.HeaderSize, 0))
 			s.Tensors = int(addCapped(int64(s.Tensors), int64(f.Safetensors.Tensors)))
 		}
 	}

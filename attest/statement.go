@@ -13,8 +13,9 @@ import (
 
 // NewStatement builds the statement over one subject, the manifest's digest
 // ("sha256:..."), as deterministic JSON: an in-toto Statement v1
-// (https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md). p
-// is not changed: what is written is p.Completed().
+// (https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md). What
+// is written is p.Completed(), and p's Result, Level and Summary are set to
+// what was written.
 func NewStatement(name, digest string, p *Predicate) ([]byte, error) {
 	hexDigest, err := digestHex(digest)
 	if err != nil {
@@ -34,13 +35,18 @@ func NewStatement(name, digest string, p *Predicate) ([]byte, error) {
 		},
 		Predicate: q,
 	}
-	return json.Marshal(st)
+	raw, err := json.Marshal(st)
+	if err != nil {
+		return nil, err
+	}
+	p.Result, p.Level, p.Summary = q.Result, q.Level, q.Summary
+	return raw, nil
 }
 
 // statement is a statement as it is read: header and raw predicate.
 type statement struct {
-	in_toto.StatementHeader                 //nolint:staticcheck // see NewStatement
-	Predicate               json.RawMessage `json:"predicate"`
+	in_toto.StatementHeader
+	Predicate json.RawMessage `json:"predicate"`
 }
 
 // decodeStatement decodes a payload. Only its form is checked.

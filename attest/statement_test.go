@@ -25,12 +25,12 @@ func fullPredicate() *Predicate {
 		return &SafetensorsInfo{HeaderSize: 256, HeaderDigest: h(name + " header"), Tensors: 3,
 			DTypes: map[string]int{"F16": 2, "I64": 1}, TensorSetDigest: h(name + " set"), Index: index}
 	}
-	conversion := func(source, out string) Conversion {
+	conversion := func(source, out, name string) Conversion {
 		return Conversion{
 			Source:  SourceInfo{Path: source, Format: "torch-zip", Size: 4096, Digest: h(source)},
 			Outputs: []OutputInfo{{Path: out, Digest: h(out)}},
 			Engine:  Engine{Name: "weightseal", Version: "v1.0.0"},
-			Equality: Equality{Kind: "bitwise", TensorSetDigestSource: h(out + " set"), TensorSetDigestOutput: h(out + " set"), Tensors: 3,
+			Equality: Equality{Kind: "bitwise", TensorSetDigestSource: h(name + " set"), TensorSetDigestOutput: h(name + " set"), Tensors: 3,
 				Aliases: []AliasEntry{{Removed: "lm_head.weight", Kept: "wte.weight"}, {Removed: "decoder.weight", Kept: "wte.weight"}},
 				Dropped: []DroppedEntry{{Path: "epoch", Kind: "int", Reason: "safetensors holds tensors only"}}},
 		}
@@ -53,7 +53,7 @@ func fullPredicate() *Predicate {
 			{Path: "model-00001-of-00002.safetensors", LayerDigest: h("model-00001-of-00002.safetensors"), Size: 2000, Role: "weight",
 				Format: FormatInfo{Detected: "safetensors", Declared: "safetensors"}, Safetensors: st("one", "model.safetensors.index.json")},
 		},
-		Conversions:    []Conversion{conversion("b.bin", "model-00002-of-00002.safetensors"), conversion("a.bin", "model-00001-of-00002.safetensors")},
+		Conversions:    []Conversion{conversion("b.bin", "model-00002-of-00002.safetensors", "two"), conversion("a.bin", "model-00001-of-00002.safetensors", "one")},
 		Exceptions:     []Exception{{Rule: "WS-TEMPLATE", Path: "tokenizer_config.json", Reason: "read by hand", ApprovedBy: "sec@example.org", Expires: "2027-01-01"}},
 		TensorManifest: &BlobRef{MediaType: "application/vnd.weightseal.tensors.v1", Digest: h("listing"), Size: 700},
 	}
@@ -99,7 +99,7 @@ func TestStatementGolden(t *testing.T) {
 func TestStatementDeterministic(t *testing.T) {
 	t.Parallel()
 	p := fullPredicate()
-	before, err := json.Marshal(p)
+	before, err := json.Marshal(p.Files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +107,11 @@ func TestStatementDeterministic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after, _ := json.Marshal(p); !bytes.Equal(before, after) {
-		t.Error("NewStatement changed the caller's predicate")
+	if after, _ := json.Marshal(p.Files); !bytes.Equal(before, after) {
+		t.Error("NewStatement changed the caller's arrays")
+	}
+	if p.Result != Passed || p.Level != 4 || p.Summary.Files != 4 {
+		t.Errorf("the caller is not told: %s %d %+v", p.Result, p.Level, p.Summary)
 	}
 	slices.Reverse(p.Files)
 	slices.Reverse(p.Conversions)

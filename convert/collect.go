@@ -77,17 +77,37 @@ func (w *Witness) collect(ctx context.Context, i int, p *pages) error {
 	t := &w.plan.tensors[i]
 	c := &collector{ctx: ctx, origin: &t.origin, pages: p, hash: w.newHash()}
 	if t.origin.length > 0 {
-		limit := t.origin.base + t.origin.form.size
-		for d, n := range t.origin.size {
-			limit += (n - 1) * t.origin.stride[d] * t.origin.form.size
+		data, err := w.data(&t.origin)
+		if err != nil {
+			return err
 		}
-		p.of(t.origin.data, t.origin.base, limit)
+		p.of(data, t.origin.base, t.origin.end())
 		if err := c.split(t.origin.size, t.origin.stride, t.origin.base); err != nil {
 			return fmt.Errorf("collecting tensor %q of %s: %w", t.name, w.plan.Source.Path, err)
 		}
 	}
 	w.prints[i] = c.hash.Sum64()
 	return nil
+}
+
+// data gives a storage's bytes. A compressed one is opened again: its reader is
+// fast in one direction only, and the output may be reading it at the same
+// time.
+func (w *Witness) data(o *origin) (io.ReaderAt, error) {
+	if o.key == "" || w.plan.reopen == nil {
+		return o.data, nil
+	}
+	if w.storages == nil {
+		var err error
+		if w.storages, err = w.plan.reopen(); err != nil {
+			return nil, err
+		}
+	}
+	st := w.storages[o.key]
+	if st == nil || !st.Deflated {
+		return nil, fmt.Errorf("%s: storage %s is no longer there", w.plan.Source.Path, o.key)
+	}
+	return st.Data, nil
 }
 
 type collector struct {

@@ -26,7 +26,7 @@ func kernelCopy(out *os.File, to int64, in *os.File, from, n int64) (int64, erro
 		bad := dst.Control(func(w uintptr) {
 			for {
 				copied, failed = unix.CopyFileRange(int(r), &from, int(w), &to, int(n), 0)
-				if failed != unix.EINTR {
+				if !errors.Is(failed, unix.EINTR) {
 					return
 				}
 			}

@@ -23,6 +23,11 @@ const (
 	// names repeat, without end. torch.Limits.Expand overrides it.
 	expandFactor = 4
 	expandFloor  = 1 << 30
+
+	// Inflating may take this many times the bytes of all storages, or
+	// inflateFloor if that is more.
+	inflateFactor = 16
+	inflateFloor  = 4 << 30
 )
 
 // fromTorch converts torch.save containers to safetensors.
@@ -61,6 +66,13 @@ func (fromTorch) Plan(ctx context.Context, in Input, opt Options) (*Plan, error)
 		return nil, err
 	}
 	p.Notes = notes
+	p.reopen = func() (map[string]*torch.Storage, error) {
+		ck, err := torch.Open(in.Blob, in.Blob.Size(), opt.Limits)
+		if err != nil {
+			return nil, err
+		}
+		return ck.Storages, nil
+	}
 	return p, nil
 }
 
@@ -111,8 +123,42 @@ func fromState(in Input, state *torch.StateDict, bigEndian bool, opt Options) (*
 			Next: "save it again with views replaced by copies of what is needed",
 		}
 	}
+	if err := p.checkInflating(storages.total); err != nil {
+		return nil, err
+	}
 	p.settle()
 	return p, nil
+}
+
+// checkInflating bounds how often compressed records are inflated again
+// because views of them do not come in their order: a small file could demand
+// days of it.
+func (p *Plan) checkInflating(stored int64) error {
+	limit := max(inflateFloor, inflateFactor*float64(stored))
+	var work float64
+	at := map[string]int64{} // where the reader of a record stands
+	for i := range p.tensors {
+		o := &p.tensors[i].origin
+		if o.key == "" || o.length == 0 {
+			continue
+		}
+		end, times := o.end(), float64(1)
+		if !o.adjacent {
+			times += float64(o.length / maxBlock)
+		}
+		if skip := at[o.key]; skip <= o.base && times == 1 {
+			work -= float64(skip) // goes on from there
+		}
+		work += float64(end) * times
+		at[o.key] = end
+	}
+	if work <= limit {
+		return nil
+	}
+	return &torch.UnsupportedError{
+		What: "compressed checkpoint whose tensors lie so that its records must be inflated again and again",
+		Next: "unpack the archive and pack it again without compression (zip -0), or save it again with torch",
+	}
 }
 
 // sizes adds up storages, each once.
@@ -184,7 +230,9 @@ func (p *Plan) addTorch(t *torch.Tensor, h *safetensors.Tensor, bigEndian bool) 
 	}
 	o := origin{data: t.Storage.Data, base: t.Offset * form.size, size: t.Size, stride: t.Stride, form: form, file: -1, length: length}
 	o.adjacent = rowMajor(t.Size, t.Stride)
-	if !t.Storage.Deflated {
+	if t.Storage.Deflated {
+		o.key = t.Storage.Key
+	} else {
 		o.file = t.Storage.Offset + o.base
 	}
 	from := p.size

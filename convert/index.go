@@ -84,7 +84,7 @@ func (b *setBuilder) readIndex(ctx context.Context, f model.File) (*indexFile, e
 	if err != nil {
 		return nil, err
 	}
-	defer blob.Close() //nolint:errcheck // nothing was written
+	defer blob.Close()
 	content := make([]byte, min(blob.Size(), maxIndex))
 	if err := readFull(blob, content, 0); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import "io"
 // comes straight from the checkpoint, not from the segments of the plan.
 type origin struct {
 	data     io.ReaderAt // the storage
+	key      string      // of the storage when it is compressed; else empty
 	base     int64       // of element 0 in data, in bytes
 	size     []int64
 	stride   []int64 // in elements
@@ -17,3 +18,12 @@ type origin struct {
 
 // inPassing says that the tensor's bytes are a range of the source file.
 func (o *origin) inPassing() bool { return o.file >= 0 && o.adjacent && !o.form.changes() }
+
+// end is the offset in data behind the last element; there must be one.
+func (o *origin) end() int64 {
+	end := o.base + o.form.size
+	for d, n := range o.size {
+		end += (n - 1) * o.stride[d] * o.form.size
+	}
+	return end
+}

@@ -37,6 +37,7 @@ type Plan struct {
 	size     int64
 	tensors  []planned // in output order
 	sums     *crcs     // output with checksums in it; nil otherwise
+	reopen   func() (map[string]*torch.Storage, error)
 	seed     maphash.Seed
 	scratch  sync.Pool
 	cache    blockCache

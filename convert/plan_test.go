@@ -430,7 +430,7 @@ func TestProveTamper(t *testing.T) {
 	}
 	prove := func(out []byte) error {
 		rec := p.NewRecorder()
-		rec.Write(out) //nolint:errcheck // never fails
+		rec.Write(out)
 		w, err := p.Witness(context.Background())
 		if err != nil {
 			t.Fatal(err)

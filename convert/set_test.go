@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/weightseal/weightseal/format/safetensors"
@@ -20,7 +21,7 @@ import (
 // folder is a source in memory that counts open blobs.
 type folder struct {
 	files map[string][]byte
-	open  int
+	open  atomic.Int32
 }
 
 func (f *folder) List(context.Context) ([]model.Entry, error) {
@@ -37,7 +38,7 @@ func (f *folder) Open(_ context.Context, path string) (model.Blob, error) {
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	f.open++
+	f.open.Add(1)
 	return &counted{memory: blobOf(b), f: f}, nil
 }
 
@@ -46,7 +47,7 @@ type counted struct {
 	f *folder
 }
 
-func (c *counted) Close() error { c.f.open--; return nil }
+func (c *counted) Close() error { c.f.open.Add(-1); return nil }
 
 func corpusFile(tb testing.TB, name string) []byte {
 	tb.Helper()
@@ -63,18 +64,18 @@ func planModel(tb testing.TB, f *folder, opt Options, skip func(model.File) bool
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if f.open != 0 {
-		tb.Fatalf("loading left %d files open", f.open)
+	if f.open.Load() != 0 {
+		tb.Fatalf("loading left %d files open", f.open.Load())
 	}
 	s, err := Model(context.Background(), m, opt, skip)
 	if err != nil {
-		if f.open != 0 {
-			tb.Errorf("%d files left open after %v", f.open, err)
+		if f.open.Load() != 0 {
+			tb.Errorf("%d files left open after %v", f.open.Load(), err)
 		}
 		return nil, err
 	}
-	if f.open != len(s.Plans) {
-		tb.Errorf("%d files open for %d plans", f.open, len(s.Plans))
+	if int(f.open.Load()) != len(s.Plans) {
+		tb.Errorf("%d files open for %d plans", f.open.Load(), len(s.Plans))
 	}
 	return s, nil
 }
@@ -338,8 +339,8 @@ func TestModelFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if _, err := Model(ctx, m, Options{}, nil); !errors.Is(err, context.Canceled) || f.open != 0 {
-		t.Errorf("cancelled: %v, %d open", err, f.open)
+	if _, err := Model(ctx, m, Options{}, nil); !errors.Is(err, context.Canceled) || f.open.Load() != 0 {
+		t.Errorf("cancelled: %v, %d open", err, f.open.Load())
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+
+	"github.com/weightseal/weightseal/format/torch"
 )
 
 const (
@@ -21,6 +23,8 @@ type Witness struct {
 	plan   *Plan
 	digest [sha256.Size]byte
 	prints []uint64 // as plan.tensors
+
+	storages map[string]*torch.Storage // opened for compressed records only
 }
 
 // Witness reads the source once, front to back, by itself: it digests the file
@@ -48,6 +52,7 @@ func (p *Plan) Witness(ctx context.Context) (*Witness, error) {
 			return nil, err
 		}
 	}
+	w.storages = nil
 	if err := p.blob.Unchanged(); err != nil {
 		return nil, err
 	}

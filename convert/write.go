@@ -31,7 +31,7 @@ func (p *Plan) WriteFileProgress(ctx context.Context, path string, progress func
 	}
 	defer func() {
 		if err != nil {
-			f.Close() //nolint:errcheck // the file goes away
+			f.Close()
 			err = withRemove(err, f.Name())
 		}
 	}()

@@ -237,6 +237,41 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
+// BenchmarkPlan opens and plans the file of 3000 tensors.
+func BenchmarkPlan(b *testing.B) {
+	content, err := os.ReadFile(filepath.Join(checkpoints, "many.pt"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	blob := blobOf(content)
+	b.ReportAllocs()
+	for b.Loop() {
+		p, err := File(context.Background(), Input{Path: "many.pt", Format: model.TorchZip, Blob: blob}, Options{})
+		if err != nil || len(p.Header.Tensors) != 3000 {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkPlanToTorch is the way back.
+func BenchmarkPlanToTorch(b *testing.B) {
+	content, err := os.ReadFile(filepath.Join(checkpoints, "many.pt"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := File(context.Background(), Input{Path: "many.pt", Format: model.TorchZip, Blob: blobOf(content)}, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	st := blobOf(whole(b, p))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := File(context.Background(), Input{Path: "x", Format: model.Safetensors, Blob: st}, Options{To: model.TorchZip}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkRecorder is what proving costs beside an upload; BenchmarkWitness
 // the other half.
 func BenchmarkRecorder(b *testing.B) {
@@ -246,7 +281,7 @@ func BenchmarkRecorder(b *testing.B) {
 	for b.Loop() {
 		r := p.NewRecorder()
 		for at := 0; at < len(out); at += 1 << 20 {
-			r.Write(out[at:min(len(out), at+1<<20)]) //nolint:errcheck // never fails
+			r.Write(out[at:min(len(out), at+1<<20)])
 		}
 	}
 }

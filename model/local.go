@@ -70,3 +70,7 @@ func difference(was, is fs.FileInfo) string {
 	}
 	return ""
 }
+
+// File is the open file, for those who can let the kernel copy from it. They
+// must not move its offset or close it.
+func (l *local) File() *os.File { return l.f }

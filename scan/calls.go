@@ -19,7 +19,7 @@ func (j *streamJudge) call(c *pickle.Call) error {
 	if module == "torch.storage" && name == "_load_from_bytes" {
 		return j.inner(c, g)
 	}
-	u := classify(g)
+	u := j.use(g)
 	if module == "copyreg" && name == "_reconstructor" {
 		j.reconstructor(c, g)
 		return nil
@@ -80,7 +80,7 @@ func (j *streamJudge) reconstructor(c *pickle.Call, g *pickle.Global) {
 		cls, isClass := args.Items[0].(*pickle.Global)
 		base, isBase := args.Items[1].(*pickle.Global)
 		if isClass && isBase && baseIsPlain(base) {
-			switch classify(cls) {
+			switch j.use(cls) {
 			case foreign, holder, builder, class:
 				j.plain(c, g, args.Items[2])
 				return
@@ -154,7 +154,7 @@ func (j *streamJudge) fromType(c *pickle.Call, g *pickle.Global, items []pickle.
 		return
 	}
 	switch cls, ok := items[1].(*pickle.Global); {
-	case !ok, classify(cls) != class && classify(cls) != foreign && classify(cls) != holder:
+	case !ok, j.use(cls) != class && j.use(cls) != foreign && j.use(cls) != holder:
 		j.r.add("WS-PICKLE-007", c.Offset, "%s makes a %s", globalName(g), describe(items[1])).withGlobal(g)
 	}
 	inner := &pickle.Call{Opcode: opReduce, Offset: c.Offset, Callee: fn, Args: items[2]}
@@ -191,7 +191,7 @@ func (j *streamJudge) sized(c *pickle.Call, g *pickle.Global, items []pickle.Val
 func (j *streamJudge) ndarrayClass(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
 	if len(items) > 0 {
 		if cls, ok := items[0].(*pickle.Global); ok {
-			if u := classify(cls); u == class || u == holder || u == builder || u == foreign {
+			if u := j.use(cls); u == class || u == holder || u == builder || u == foreign {
 				return
 			}
 		}
@@ -274,14 +274,14 @@ func (j *streamJudge) plainArgs(c *pickle.Call, g *pickle.Global, _ []pickle.Val
 // inside are judged on their own.
 func (j *streamJudge) plain(c *pickle.Call, g *pickle.Global, v pickle.Value) {
 	keeps := false // the callee only keeps its arguments
-	if u := classify(g); u == foreign || u == holder {
+	if u := j.use(g); u == foreign || u == holder {
 		keeps = true
 	}
 	w := j.walker(keeps, v)
 	for w.next() {
 		switch v := w.value.(type) {
 		case *pickle.Global:
-			switch classify(v) {
+			switch j.use(v) {
 			case function, constant:
 				if !keeps {
 					j.r.add("WS-PICKLE-007", c.Offset, "%s gets %s as an argument", globalName(g), globalName(v)).withGlobal(g)

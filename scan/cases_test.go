@@ -112,10 +112,13 @@ func zipOf(files ...string) string {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	for i := 0; i < len(files); i += 2 {
-		f, _ := w.Create(files[i])
-		f.Write([]byte(files[i+1]))
+		f, err := w.Create(files[i])
+		if err != nil {
+			panic(err)
+		}
+		must(f.Write([]byte(files[i+1])))
 	}
-	w.Close()
+	must(0, w.Close())
 	return b.String()
 }
 
@@ -123,18 +126,18 @@ func tarOf(files ...string) string {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for i := 0; i < len(files); i += 2 {
-		w.WriteHeader(&tar.Header{Name: files[i], Size: int64(len(files[i+1])), Mode: 0o644})
-		w.Write([]byte(files[i+1]))
+		must(0, w.WriteHeader(&tar.Header{Name: files[i], Size: int64(len(files[i+1])), Mode: 0o644}))
+		must(w.Write([]byte(files[i+1])))
 	}
-	w.Close()
+	must(0, w.Close())
 	return b.String()
 }
 
 func gzipOf(s string) string {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	w.Write([]byte(s))
-	w.Close()
+	must(w.Write([]byte(s)))
+	must(0, w.Close())
 	return b.String()
 }
 

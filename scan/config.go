@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"hash/maphash"
 	"path"
 	"strings"
 
@@ -34,10 +35,14 @@ func (jsonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdict
 	return r.result()
 }
 
+// maxJSONKeys bounds the keys that are remembered to find those that are there
+// twice.
+const maxJSONKeys = 4 << 20
+
 // scanJSON walks a JSON text. A text that breaks off is judged up to there.
 func scanJSON(r *report, name string, b model.Blob) {
 	lines := strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".ndjson")
-	c := &configWalk{r: r, name: name}
+	c := &configWalk{r: r, name: name, seed: maphash.MakeSeed()}
 	l := &jsonLexer{c: newCursor(b, 0, b.Size()), out: c}
 	if err := l.run(lines); err != nil {
 		r.add("WS-CONFIG-004", l.c.pos, "no valid JSON: %v", err)
@@ -49,16 +54,15 @@ type configWalk struct {
 	r     *report
 	name  string // of the file
 	stack []configLevel
-	// keras says that class_name is one of Keras's: the text is judged as a
-	// Keras configuration too.
-	keras bool
+	seed  maphash.Seed
+	keys  int
 }
 
 type configLevel struct {
 	object bool
 	key    string
 	keyAt  int64
-	seen   map[string]struct{}
+	seen   map[uint64]struct{}
 	index  int
 	class  kerasObject
 }
@@ -86,10 +90,17 @@ func (c *configWalk) end() {
 func (c *configWalk) key(name string, off int64) {
 	l := c.top()
 	if l.seen == nil {
-		l.seen = map[string]struct{}{}
+		l.seen = map[uint64]struct{}{}
 	}
 	n := len(l.seen)
-	l.seen[name] = struct{}{}
+	l.seen[maphash.String(c.seed, name)] = struct{}{}
+	if c.keys++; c.keys == maxJSONKeys {
+		c.r.add("WS-LIMIT-001", off, "more than %d keys", maxJSONKeys)
+	}
+	if c.keys >= maxJSONKeys {
+		clear(l.seen)
+		n = -1
+	}
 	if len(l.seen) == n {
 		rule := "WS-CONFIG-003"
 		if isLoaderKey(name) || name == "class_name" || name == "config" && l.class.name != "" {

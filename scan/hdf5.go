@@ -77,6 +77,9 @@ func (h *hdf5) spend() error {
 
 // at reads n bytes at an address.
 func (h *hdf5) at(addr int64, n int) ([]byte, error) {
+	if h.work += n / 256; h.work > maxHDF5Work {
+		return nil, errLimit
+	}
 	if addr < 0 || addr > h.b.Size()-h.base || int64(n) > h.b.Size()-h.base-addr {
 		return nil, fmt.Errorf("%w: %d bytes at address %d lie outside the file", errHDF5, n, addr)
 	}
@@ -522,7 +525,7 @@ func (h *hdf5) filters(o *hdf5Object, b []byte) {
 // attribute reads an attribute and judges texts that are configurations.
 func (h *hdf5) attribute(o *hdf5Object, b []byte) error {
 	if len(b) < 8 || b[0] < 1 || b[0] > 3 {
-		return fmt.Errorf("%w: an attribute of version %d", errHDF5, b[0])
+		return fmt.Errorf("%w: an attribute of an unknown version", errHDF5)
 	}
 	pad := func(n int) int { return n }
 	p := 8

@@ -30,7 +30,7 @@ func inflated(shared *budget, open opener, size int64) (io.ReaderAt, int64, erro
 	if err != nil {
 		return nil, 0, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	first, err := io.ReadAll(io.LimitReader(&charged{r, shared}, smallMember+1))
 	if err != nil {
 		return partly(first, err)
@@ -107,7 +107,7 @@ func (w *rewinding) ReadAt(p []byte, off int64) (int, error) {
 func (w *rewinding) seek(off int64) error {
 	if w.r == nil || off < w.at {
 		if w.r != nil {
-			w.r.Close()
+			_ = w.r.Close()
 		}
 		r, err := w.open()
 		if err != nil {

@@ -131,15 +131,15 @@ func (l *jsonLexer) value(b byte) error {
 // open reads a scalar, or the beginning of a container.
 func (l *jsonLexer) open(b byte) error {
 	at := l.offset() - 1
-	switch {
-	case b == '{' || b == '[':
+	switch b {
+	case '{', '[':
 		if len(l.stack) >= maxJSONDepth {
 			return l.fail("nested too deep")
 		}
 		l.out.begin(b, at)
 		l.stack = append(l.stack, b)
 		return nil
-	case b == '"':
+	case '"':
 		s, err := l.string()
 		if err == nil {
 			l.out.text(s, at)

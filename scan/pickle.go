@@ -101,15 +101,20 @@ func plainRun(r *report, b model.Blob, run *joblibRun, start int64) {
 // scanBehind looks for pickles after bytes that are none, so that the report
 // names what they hold. The verdict is unsafe already.
 func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error {
-	const reach = 64 << 10
+	const reach = 16 << 10
+	probe := pickleLimits()
+	probe.Ops, probe.Bytes = 1024, 64<<10
 	for i, c := range peek(b, b.Size(), from, reach) {
 		if c != 0x80 && c != 'c' && c != '(' {
 			continue
 		}
 		at := from + int64(i)
-		s, err := pickle.Load(b, at, b.Size(), pickleLimits())
+		s, err := pickle.Load(b, at, b.Size(), probe)
 		if s == nil || len(s.Globals) == 0 || classify(s.Globals[0]) == malformed {
 			continue
+		}
+		if errors.Is(err, pickle.ErrLimit) {
+			s, err = pickle.Load(b, at, b.Size(), pickleLimits())
 		}
 		j := streamJudge{ctx: ctx, r: r, s: s, blob: b, source: b}
 		return j.judge(err)
@@ -136,6 +141,7 @@ type streamJudge struct {
 	// checked are the containers whose values have been judged as
 	// arguments, by what the callee does with them.
 	checked [2]map[pickle.Value]struct{}
+	uses    map[importKey]use
 }
 
 // judge adds what is found in the stream; loadErr is what Load gave.
@@ -163,6 +169,25 @@ func (j *streamJudge) judge(loadErr error) error {
 	return j.failure(loadErr)
 }
 
+type importKey struct {
+	module, name string
+	py2          bool
+}
+
+// use is classify, asked once for each name.
+func (j *streamJudge) use(g *pickle.Global) use {
+	k := importKey{g.Module, g.Name, g.Py2}
+	u, ok := j.uses[k]
+	if !ok {
+		if j.uses == nil {
+			j.uses = map[importKey]use{}
+		}
+		u = classify(g)
+		j.uses[k] = u
+	}
+	return u
+}
+
 // global judges an import: the import alone is an act.
 func (j *streamJudge) global(g *pickle.Global) {
 	verb := "imported"
@@ -170,7 +195,7 @@ func (j *streamJudge) global(g *pickle.Global) {
 		verb = "imported and called"
 	}
 	name := globalName(g)
-	switch classify(g) {
+	switch j.use(g) {
 	case dangerous:
 		j.r.add("WS-PICKLE-002", g.Offset, "%s is %s", name, verb).withGlobal(g)
 	case forbidden:

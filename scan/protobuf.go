@@ -156,12 +156,12 @@ func fieldThere(b model.Blob, num int32) bool {
 // hasNodes says whether a graph has at least one node with an operator.
 func hasNodes(b model.Blob, kind protoType) bool {
 	g := &graphWalk{r: &report{}}
+	walk := g.graph
 	if kind == protoSavedModel {
-		g.savedModel(newMessage(b, 0, b.Size()))
-	} else {
-		g.graph(newMessage(b, 0, b.Size()))
+		walk = g.savedModel
 	}
-	return g.nodes > 0
+	err := walk(newMessage(b, 0, b.Size()))
+	return g.nodes > 0 || errors.Is(err, errLimit)
 }
 
 // piecesValid says whether a file is a sentencepiece vocabulary, to its last

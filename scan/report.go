@@ -16,7 +16,8 @@ type report struct {
 	verdict  Verdict
 	findings []Finding
 	more     int
-	inner    string // path inside the file that findings belong to
+	least    Verdict // of the findings kept
+	inner    string  // path inside the file that findings belong to
 }
 
 // at least raises the verdict.
@@ -27,6 +28,11 @@ func (r *report) atLeast(v Verdict) { r.verdict = max(r.verdict, v) }
 // call.
 func (r *report) add(rule string, off int64, format string, args ...any) *Finding {
 	ru := ruleByID(rule)
+	if len(r.findings) >= maxFindings && ru.Verdict <= r.least {
+		r.atLeast(ru.Verdict)
+		r.more++
+		return new(Finding) // would not be listed
+	}
 	f := Finding{
 		Rule: rule, Severity: ru.Severity, Verdict: ru.Verdict, Fix: ru.Fix,
 		Message: fmt.Sprintf(format, args...), Inner: r.inner,
@@ -48,10 +54,20 @@ func (r *report) keep(f Finding) *Finding {
 			return &f
 		}
 		r.findings[i] = f
+		r.least = leastOf(r.findings)
 		return &r.findings[i]
 	}
 	r.findings = append(r.findings, f)
+	r.least = leastOf(r.findings)
 	return &r.findings[len(r.findings)-1]
+}
+
+func leastOf(fs []Finding) Verdict {
+	v := Unsafe
+	for _, f := range fs {
+		v = min(v, f.Verdict)
+	}
+	return v
 }
 
 // merge takes over what was found in a member of this file.

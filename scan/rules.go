@@ -3,6 +3,7 @@ package scan
 import (
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Rule describes a finding's kind: one table for documentation and outputs.
@@ -25,13 +26,19 @@ func Rules() []Rule {
 // ruleByID gives the rule; a finding without one would be a mistake of ours,
 // and is then shown as the worst.
 func ruleByID(id string) Rule {
-	for _, r := range ruleTable() {
-		if r.ID == id {
-			return r
-		}
+	if r, ok := rulesByID()[id]; ok {
+		return r
 	}
 	return Rule{ID: id, Severity: critical, Verdict: Unsafe}
 }
+
+var rulesByID = sync.OnceValue(func() map[string]Rule {
+	m := map[string]Rule{}
+	for _, r := range ruleTable() {
+		m[r.ID] = r
+	}
+	return m
+})
 
 // The severities of findings.
 const (

@@ -27,7 +27,7 @@ func (j *streamJudge) build(b pickle.Build) {
 		j.r.add("WS-PICKLE-010", off, "state is set a second time on the result of %s", globalName(g)).withGlobal(g).withOpcode(opBuild)
 	}
 	module, name := g.Mapped()
-	switch u := classify(g); u {
+	switch u := j.use(g); u {
 	case function, value, constant:
 		if !strings.HasPrefix(module, "numpy.") { // _reconstruct: the state of an array
 			j.r.add("WS-PICKLE-010", off, "state is set on the result of %s", globalName(g)).withGlobal(g).withOpcode(opBuild)

@@ -14,17 +14,17 @@ import (
 
 func samplesForXZ() map[string][]byte {
 	r := rand.New(rand.NewPCG(1, 2))
-	random := make([]byte, 300_000)
+	random := make([]byte, 70_000) // more than a chunk that is not compressed
 	for i := range random {
 		random[i] = byte(r.Uint32())
 	}
 	var mixed bytes.Buffer
-	for i := range 40_000 {
+	for i := range 8_000 {
 		mixed.WriteString(strings.Repeat("layer.", i%7))
 		mixed.WriteByte(byte(r.Uint32()))
 	}
 	return map[string][]byte{
-		"empty": {}, "short": []byte("a"), "run": bytes.Repeat([]byte("abc"), 200_000),
+		"empty": {}, "short": []byte("a"), "run": bytes.Repeat([]byte("abc"), 800_000),
 		"random": random, "mixed": mixed.Bytes(),
 	}
 }
@@ -54,6 +54,9 @@ func TestXZ(t *testing.T) {
 			got, err := readAllFrom(open, packed)
 			if err != nil || !bytes.Equal(got, data) {
 				t.Errorf("%s %v: %d of %d bytes, %v", name, a, len(got), len(data), err)
+			}
+			if name == "run" {
+				continue // long: a chunk has at most 2 MiB
 			}
 			if len(packed) > 40 {
 				if _, err := readAllFrom(open, packed[:len(packed)-9]); err == nil {

@@ -396,6 +396,7 @@ func (d *zipDir) coverage() {
 			d.gap(pos, e.header)
 		case e.header < pos:
 			d.r.add("WS-ARCHIVE-001", e.header, "the entry %q overlaps another one", clip(e.name))
+			e.readable = false // judged once is enough: so many entries can share one place
 		}
 		pos = max(pos, e.end)
 	}

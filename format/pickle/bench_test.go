@@ -15,17 +15,17 @@ func stateDict(n int) []byte {
 	memo := uint32(0)
 	put := func() {
 		b.WriteByte('r')
-		binary.Write(&b, binary.LittleEndian, memo)
+		b.Write(binary.LittleEndian.AppendUint32(nil, memo))
 		memo++
 	}
 	text := func(s string) {
 		b.WriteByte('X')
-		binary.Write(&b, binary.LittleEndian, uint32(len(s)))
+		b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(s))))
 		b.WriteString(s)
 		put()
 	}
 	global := func(s string) uint32 { b.WriteString("c" + s + "\n"); put(); return memo - 1 }
-	get := func(i uint32) { b.WriteByte('j'); binary.Write(&b, binary.LittleEndian, i) }
+	get := func(i uint32) { b.WriteByte('j'); b.Write(binary.LittleEndian.AppendUint32(nil, i)) }
 	b.WriteString("\x80\x02")
 	od := global("collections\nOrderedDict")
 	v2 := global("torch._utils\n_rebuild_tensor_v2")

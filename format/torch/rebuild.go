@@ -338,12 +338,15 @@ func isEmptyState(v pickle.Value) bool {
 	return false
 }
 
-// noHooks demands an empty OrderedDict: whatever lies there is called by
-// backward().
+// noHooks demands an empty OrderedDict, or None as torch 0.3 wrote: whatever
+// else lies there is called by backward().
 func noHooks(v pickle.Value) error {
+	if _, none := v.(pickle.None); none {
+		return nil
+	}
 	c, ok := v.(*pickle.Call)
 	if ok && isOrderedDict(c) && len(c.Items) == 0 && len(c.States) == 0 && len(c.Appends) == 0 && c.Kwargs == nil {
-		if t, ok := c.Args.(*pickle.Tuple); ok && len(t.Items) == 0 {
+		if items, ok := argItems(c.Args); ok && len(items) == 0 { // Python 2 writes OrderedDict([])
 			return nil
 		}
 	}

@@ -60,18 +60,24 @@ func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
 	if len(refused) > 0 {
 		return nil, &RefusedError{Findings: refused}
 	}
-	if err := c.checkGlobals(opt.AllowInert); err != nil {
-		return nil, err
+	forbidden := c.checkGlobals(opt.AllowInert)
+	if forbidden != nil && !forbidden.Inert {
+		return nil, forbidden
 	}
 	if err := c.checkCalls(); err != nil {
 		return nil, err
 	}
 	w := &walker{c: c, b: builder{c}, cache: map[pickle.Value]*resolved{}, dups: c.hasDuplicates()}
-	return w.selectTree(opt.Path)
+	state, err := w.selectTree(opt.Path)
+	var ambiguous *AmbiguousError
+	if forbidden != nil && !errors.As(err, &ambiguous) {
+		return nil, forbidden // which part is meant would be the first question
+	}
+	return state, err
 }
 
 // checkGlobals holds every imported name against what is known.
-func (c *Checkpoint) checkGlobals(allowInert bool) error {
+func (c *Checkpoint) checkGlobals(allowInert bool) *ForbiddenError {
 	e := &ForbiddenError{Inert: true}
 	for _, s := range c.Streams {
 		if s.Stream == nil {

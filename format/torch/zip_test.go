@@ -165,15 +165,24 @@ func TestByteOrder(t *testing.T) {
 // inflaterOf deflates data and opens it; declared may lie.
 func inflaterOf(t *testing.T, data []byte, declared int64, tail string) *inflater {
 	t.Helper()
+	b := append(squeeze(t, data), tail...)
+	return newInflater(bytes.NewReader(b), 0, int64(len(b)), declared, "data/0")
+}
+
+func squeeze(t *testing.T, data []byte) []byte {
+	t.Helper()
 	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestSpeed)
+	w, err := flate.NewWriter(&b, flate.DefaultCompression)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err == nil {
+		err = w.Close()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Write(data)
-	w.Close()
-	b.WriteString(tail)
-	return newInflater(bytes.NewReader(b.Bytes()), 0, int64(b.Len()), declared, "data/0")
+	return b.Bytes()
 }
 
 func TestInflater(t *testing.T) {
@@ -214,13 +223,10 @@ func deflated(t *testing.T, records ...record) []byte {
 	t.Helper()
 	var body, central []byte
 	for _, r := range records {
-		var b bytes.Buffer
-		w, _ := flate.NewWriter(&b, flate.DefaultCompression)
-		w.Write(r.data)
-		w.Close()
+		b := squeeze(t, r.data)
 		name, off := "a/"+r.name, uint32(len(body))
-		facts := concat(u32(crc32.ChecksumIEEE(r.data), uint32(b.Len()), uint32(len(r.data))), u16(uint16(len(name)), 0))
-		body = append(body, concat("PK\x03\x04", u16(20, 0, 8, 0, 0), facts, name, b.Bytes())...)
+		facts := concat(u32(crc32.ChecksumIEEE(r.data), uint32(len(b)), uint32(len(r.data))), u16(uint16(len(name)), 0))
+		body = append(body, concat("PK\x03\x04", u16(20, 0, 8, 0, 0), facts, name, b)...)
 		central = append(central, concat("PK\x01\x02", u16(20, 20, 0, 8, 0, 0), facts, u16(0, 0, 0), u32(0, off), name)...)
 	}
 	n := uint16(len(records))

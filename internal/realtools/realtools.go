@@ -4,6 +4,7 @@
 package realtools
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/http"
@@ -78,29 +79,55 @@ func start(tb testing.TB, bin string) (string, *os.Process) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log := filepath.Join(dir, "log")
+	process, exited := startGuarded(tb, log, bin, "serve", config)
+	answered := answers(addr, exited)
+	said, _ := os.ReadFile(log)
+	if !answered || bytes.Contains(said, []byte("address already in use")) {
+		tb.Logf("registry: %s", said)
+		return "", nil
+	}
+	return addr, process
+}
+
+// guard starts a program in the background, prints its process id, and kills
+// it when its own input ends: at the test's end, and also when the test is
+// killed or times out and cleans nothing up.
+const guard = `log=$1; shift; "$@" </dev/null >"$log" 2>&1 & echo $!; read -r _; kill -9 $! 2>/dev/null; wait $!`
+
+// startGuarded starts a program. exited is closed when it has ended, if the
+// guard has too.
+func startGuarded(tb testing.TB, log string, args ...string) (process *os.Process, exited <-chan struct{}) {
+	tb.Helper()
+	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, "guard", log}, args...)...)
+	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(bin, "serve", config)
-	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	cmd.Stdout, cmd.Stderr = log, log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
+	var pid int
+	_, scanErr := fmt.Fscanln(out, &pid)
+	done := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(done) }()
 	tb.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-exited
-		_ = log.Close()
+		_ = in.Close()
+		<-done
 	})
-	if !answers(addr, exited) {
-		text, _ := os.ReadFile(log.Name())
-		tb.Logf("registry: %s", text)
-		return "", nil
+	if scanErr != nil {
+		tb.Fatalf("start %s: %v", args[0], scanErr)
 	}
-	return addr, cmd.Process
+	process, err = os.FindProcess(pid)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return process, done
 }
 
 func freeAddr(tb testing.TB) string {

@@ -13,6 +13,7 @@ import (
 	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/scan"
 )
 
 type convertOptions struct {
@@ -95,7 +96,7 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	defer blob.Close()
 	plan, err := convert.File(ctx, convert.Input{Path: f.Path, Format: f.Format, Blob: blob}, opt)
 	if err != nil {
-		return fmt.Errorf("%s: %w", in, err)
+		return cannotConvert(ctx, s, m, in, err)
 	}
 	bar.say("convert", f.Path)
 	if err := plan.WriteFile(ctx, out); err != nil {
@@ -103,6 +104,42 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	}
 	bar.close()
 	return printConverted(s, output, []convertedFile{describePlan(plan, in, out)})
+}
+
+// cannotConvert adds to a failed conversion what the scan says of the model:
+// a file that would act on whoever loads it is a matter of policy, not of
+// formats.
+func cannotConvert(ctx context.Context, s *streams, m *model.Model, in string, cause error) error {
+	cause = fmt.Errorf("%s: %w", in, cause)
+	report, err := scan.Run(ctx, m, scan.Default())
+	if err != nil || report.Verdict != scan.Unsafe {
+		return cause
+	}
+	for _, f := range report.Files {
+		for _, x := range f.Findings {
+			if x.Verdict == scan.Unsafe {
+				fmt.Fprintf(s.err, "unsafe: %s: %s%s\n", printable(f.Path), printable(x.Message), place(x))
+			}
+		}
+	}
+	failed := classify(cause)
+	if failed.code == exitLossy && executes(report) {
+		return fail(exitPolicy, cause, "nothing of it was executed; do not load it with Python")
+	}
+	return cause
+}
+
+// executes says whether an unsafe verdict is about names that a pickle would
+// import, and not only about a broken container.
+func executes(r *scan.Report) bool {
+	for _, f := range r.Files {
+		for _, x := range f.Findings {
+			if x.Verdict == scan.Unsafe && x.Global != "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // convertDir converts a model directory into a staging directory beside OUT,
@@ -113,6 +150,11 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 	}
 	if err := checkTarget(out, false); err != nil {
 		return err
+	}
+	for _, f := range m.Files {
+		if err := noConverter(f.Format); opt.To == model.Safetensors && wantsConversion(f, opt.To) && err != nil {
+			return cannotConvert(ctx, s, m, f.Path, err)
+		}
 	}
 	set, err := convert.Model(ctx, m, opt, func(f model.File) bool { return !wantsConversion(f, opt.To) })
 	if err != nil {

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -156,11 +158,22 @@ func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
 			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message + place(x), Verdict: x.Verdict.String(), Fix: x.Fix})
 		}
 		if j.policy.Converts(f.Format) && r.Verdict != scan.Unsafe && !f.Training {
-			f.Conversion = conversionFact(r.Path, failures[r.Path])
+			f.Conversion = conversionFact(r.Path, cmp.Or(failures[r.Path], noConverter(r.Format)))
 		}
 		facts = append(facts, f)
 	}
 	return facts
+}
+
+// noConverter is the error for a format that nothing converts; nil when
+// something does.
+func noConverter(f model.Format) error {
+	for _, c := range convert.Default() {
+		if c.To() == model.Safetensors && slices.Contains(c.From(), f) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w from %s to safetensors", convert.ErrNoConverter, f)
 }
 
 func conversionFact(path string, err error) *policy.ConversionFact {
