@@ -35,7 +35,10 @@ func Start(tb testing.TB, registry string, faults ...Fault) *Proxy {
 	tb.Helper()
 	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
 	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
-	forward.ModifyResponse = relativeLocation(registry)
+	forward.ModifyResponse = func(resp *http.Response) error {
+		relativeLocation(resp.Header, registry)
+		return nil
+	}
 	p := &Proxy{faults: faults}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
@@ -55,13 +58,10 @@ func Start(tb testing.TB, registry string, faults ...Fault) *Proxy {
 }
 
 // relativeLocation keeps the registry's own address from getting out.
-func relativeLocation(registry string) func(*http.Response) error {
-	return func(resp *http.Response) error {
-		if u, err := url.Parse(resp.Header.Get("Location")); err == nil && u.Host == registry {
-			u.Scheme, u.Host = "", ""
-			resp.Header.Set("Location", u.String())
-		}
-		return nil
+func relativeLocation(header http.Header, registry string) {
+	if u, err := url.Parse(header.Get("Location")); err == nil && u.Host == registry {
+		u.Scheme, u.Host = "", ""
+		header.Set("Location", u.String())
 	}
 }
 
