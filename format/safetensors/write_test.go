@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,7 @@ func TestNewHeader(t *testing.T) {
 }
 
 func TestNewHeaderRefuses(t *testing.T) { // not parallel: some headers have 100 MB
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(300 << 20)) // collect between them
 	long := strings.Repeat("a", MaxHeaderLength)
 	tests := map[string]struct {
 		specs []Spec
@@ -98,6 +100,7 @@ func TestNewHeaderRefuses(t *testing.T) { // not parallel: some headers have 100
 // TestLongestHeader: the cap itself is allowed, on both sides. Not parallel,
 // for its memory.
 func TestLongestHeader(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(300 << 20))
 	frame := len(`{"":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}`)
 	h, raw, err := NewHeader([]Spec{{strings.Repeat("a", MaxHeaderLength-frame), U8, nil}}, nil)
 	if err != nil {
