@@ -22,6 +22,7 @@ type streams struct {
 	env      map[string]string
 	errTTY   bool // stderr is a terminal
 	inTTY    bool // stdin is a terminal
+	quiet    bool // no progress unless it is asked for
 }
 
 // Main runs the command line args (args[0] is the program) and gives the exit

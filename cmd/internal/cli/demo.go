@@ -120,7 +120,7 @@ func (d *demo) step(ctx context.Context, title string, want int, args []string) 
 	fmt.Fprintf(d.s.out, "\n# %s\n$ %s %s\n", title, program, shown)
 	var output bytes.Buffer
 	env := map[string]string{"COSIGN_PASSWORD": "demo", "PATH": d.s.getenv("PATH"), "HOME": d.dir}
-	code := run(ctx, append([]string{program}, args...), &streams{in: strings.NewReader(""), out: &output, err: &output, env: env})
+	code := run(ctx, append([]string{program}, args...), &streams{in: strings.NewReader(""), out: &output, err: &output, env: env, quiet: true})
 	text := strings.ReplaceAll(output.String(), d.dir+string(filepath.Separator), "")
 	if _, err := io.WriteString(d.s.out, text); err != nil {
 		return err

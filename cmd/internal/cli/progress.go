@@ -31,9 +31,13 @@ func (p *progressFlags) add(f *pflag.FlagSet) {
 func (p *progressFlags) start(s *streams) *progress {
 	mode := p.mode
 	if mode == "auto" {
-		mode = "plain"
-		if s.errTTY && s.getenv("TERM") != "dumb" {
+		switch {
+		case s.quiet:
+			mode = "none"
+		case s.errTTY && s.getenv("TERM") != "dumb":
 			mode = "live"
+		default:
+			mode = "plain"
 		}
 	}
 	b := &progress{w: s.err, mode: mode, files: map[string]*fileProgress{}, started: time.Now(), stop: make(chan struct{})}
