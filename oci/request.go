@@ -205,7 +205,7 @@ func jitter(d time.Duration) time.Duration {
 	if d <= 1 {
 		return d
 	}
-	return d/2 + rand.N(d/2) //nolint:gosec // no secret depends on it
+	return d/2 + rand.N(d/2)
 }
 
 func wait(ctx context.Context, d time.Duration) error {
