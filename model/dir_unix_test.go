@@ -4,7 +4,6 @@ package model_test
 
 import (
 	"net"
-	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -12,7 +11,8 @@ import (
 	"github.com/weightseal/weightseal/model"
 )
 
-func TestDirSpecialFiles(t *testing.T) {
+// TestDirSpecial has a short name because a socket's path must be short.
+func TestDirSpecial(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(root, "pipe"), 0o666); err != nil {
@@ -25,11 +25,7 @@ func TestDirSpecialFiles(t *testing.T) {
 	_, err = model.SingleFile(filepath.Join(root, "pipe")).Open(t.Context(), "pipe")
 	checkError(t, err, model.ErrNotFollowed, []string{"pipe"})
 
-	short, err := os.MkdirTemp("", "s") // a socket's path has to be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(short)
+	short := t.TempDir()
 	l, err := net.Listen("unix", filepath.Join(short, "sock"))
 	if err != nil {
 		t.Fatal(err)

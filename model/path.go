@@ -85,7 +85,11 @@ func reserved(part string) bool {
 	if !ok {
 		digit, ok = strings.CutPrefix(stem, "LPT")
 	}
-	return ok && utf8.RuneCountInString(digit) == 1 && strings.Contains("0123456789¹²³", digit)
+	if !ok {
+		return false
+	}
+	r, n := utf8.DecodeRuneInString(digit)
+	return n == len(digit) && (r >= '0' && r <= '9' || r == '¹' || r == '²' || r == '³')
 }
 
 // CheckPaths applies CheckPath to all of them, and refuses duplicates, names

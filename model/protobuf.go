@@ -77,10 +77,14 @@ func isPiece(b []byte) bool {
 		return false
 	}
 	b = b[1+n:][:length]
-	if len(b) < 2 || b[0] != 0x0a || int(b[1]) > len(b)-2 || !isText(b[2:2+b[1]], false) {
+	if len(b) < 2 || b[0] != 0x0a || int(b[1]) > len(b)-2 {
 		return false
 	}
-	rest := b[2+int(b[1]):]
+	end := 2 + int(b[1])
+	if !isText(b[2:end], false) {
+		return false
+	}
+	rest := b[end:]
 	return len(rest) == 0 || rest[0] == 0x15 || rest[0] == 0x18
 }
 

@@ -223,7 +223,7 @@ func isLegacyTorch(b []byte) bool {
 	if n == nil || n.Cmp(torchMagic) != 0 {
 		return false
 	}
-	for len(rest) > 2 && rest[0] != '.' {
+	for len(rest) > 1 && rest[0] != '.' {
 		switch rest[0] {
 		case 0x94:
 			rest = rest[1:]
@@ -246,10 +246,12 @@ func isLegacyTorch(b []byte) bool {
 func integerOperand(b []byte) (n *big.Int, rest []byte) {
 	var le []byte
 	switch {
-	case len(b) > 2 && b[0] == 0x8a && len(b) >= 2+int(b[1]):
-		le, rest = b[2:2+b[1]], b[2+int(b[1]):]
-	case len(b) > 5 && b[0] == 0x8b && binary.LittleEndian.Uint32(b[1:]) < 64 && len(b) > 5+int(b[1]):
-		le, rest = b[5:5+b[1]], b[5+int(b[1]):]
+	case len(b) > 2 && b[0] == 0x8a && len(b)-2 > int(b[1]):
+		end := 2 + int(b[1])
+		le, rest = b[2:end], b[end:]
+	case len(b) > 5 && b[0] == 0x8b && binary.LittleEndian.Uint32(b[1:]) < 64 && len(b)-5 > int(b[1]):
+		end := 5 + int(b[1])
+		le, rest = b[5:end], b[end:]
 	case len(b) > 2 && (b[0] == 'L' || b[0] == 'I'):
 		line, after, ok := bytes.Cut(b[1:], []byte("\n"))
 		if !ok || len(line) > 64 {
@@ -369,10 +371,11 @@ func isZlib(b []byte) bool {
 	return n > 0 || errors.Is(err, io.EOF)
 }
 
-// isLZMA checks the header of the .lzma container: properties, a dictionary of
-// 2^n or 2^n+2^(n-1) bytes, and a size that is unknown or below 2^40.
+// isLZMA checks the header of the .lzma container: the properties that all
+// writers choose, a dictionary of 2^n or 2^n+2^(n-1) bytes, a size that is
+// unknown or below 2^40, and the zero that the data starts with.
 func isLZMA(b []byte) bool {
-	if len(b) < 18 || b[0] >= 225 || b[13] != 0 {
+	if len(b) < 18 || b[0] != 0x5d || b[13] != 0 {
 		return false
 	}
 	dict := binary.LittleEndian.Uint32(b[1:])

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Pickled says whether an unpickler that is given the bytes of r, of size
@@ -59,6 +60,8 @@ type walker struct {
 	stack   []kind
 	memo    map[uint64]kind
 	ops     int
+	imports bool // something that looks like a Python name was imported
+	odd     bool // something else was
 	readErr error
 }
 
@@ -74,7 +77,6 @@ const (
 
 // run walks until something is clear.
 func (w *walker) run() bool {
-	var imports bool
 	for streamOps := 0; ; streamOps++ {
 		if w.ops++; w.ops > maxSniffOps {
 			return true
@@ -83,7 +85,6 @@ func (w *walker) run() bool {
 		if !ok {
 			return false
 		}
-		imports = imports || op == 'c' || op == 0x93
 		switch w.step(op) {
 		case bad:
 			return false
@@ -92,7 +93,7 @@ func (w *walker) run() bool {
 		case stop:
 			// A short stream without imports, such as "N.", may
 			// well be text: then nothing sensible follows.
-			if imports || streamOps >= 8 || w.onlyBlankLeft() {
+			if w.imports && !w.odd || streamOps >= 8 || w.onlyBlankLeft() {
 				return true
 			}
 			w.stack, streamOps = w.stack[:0], -1
@@ -328,6 +329,7 @@ func (w *walker) stackOp(op byte) step {
 	case 0x98, 'Q':
 		return w.pushIf(w.pop(1), anyKind)
 	case 0x93:
+		w.imports = true
 		return w.pushIf(w.pop(2), globalKind)
 	case 'R', 0x81, 0x92, 'b':
 		return w.callOp(op)
@@ -455,6 +457,8 @@ func (w *walker) importOp(op byte, module []byte) step {
 		return bad
 	}
 	if op == 'c' {
+		fine := dotted(module) && dotted(name)
+		w.imports, w.odd = w.imports || fine, w.odd || !fine
 		return w.push(globalKind)
 	}
 	_, ok = w.popMark()
@@ -463,6 +467,22 @@ func (w *walker) importOp(op byte, module []byte) step {
 
 func importable(name []byte) bool {
 	return len(name) > 0 && len(name) < walkWindow && bytes.IndexFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) < 0
+}
+
+// dotted says whether a name consists of Python identifiers, as all but hand-made
+// ones do. Lists of files and words that begin with c often do not.
+func dotted(name []byte) bool {
+	for part := range bytes.SplitSeq(name, []byte(".")) {
+		for i, r := range string(part) {
+			if r != '_' && !unicode.IsLetter(r) && (i == 0 || !unicode.IsDigit(r)) {
+				return false
+			}
+		}
+		if len(part) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // quoted says whether a STRING operand has its quotes. Of a long operand only

@@ -365,10 +365,9 @@ func (e *entry) check(begin uint64) error {
 	case e.Begin < begin:
 		return fail(InvalidOffset, "begins at %d, inside the tensor that ends at %d", e.Begin, begin)
 	}
-	size, err := ByteSize(e.DType, e.Shape)
+	size, err := byteSize(e.DType, e.Shape)
 	if err != nil {
-		bad := err.(*Error)
-		return fail(bad.Kind, "%s", bad.Detail)
+		return fail(err.Kind, "%s", err.Detail)
 	}
 	if size != e.End-e.Begin {
 		return fail(TensorInvalidInfo, "shape and dtype need %d bytes, the offsets give %d", size, e.End-e.Begin)
@@ -402,6 +401,14 @@ func (p *parser) header() *Header {
 // the reference, dimensions are multiplied in order, so that what follows a
 // zero cannot overflow.
 func ByteSize(d DType, shape []uint64) (uint64, error) {
+	n, err := byteSize(d, shape)
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func byteSize(d DType, shape []uint64) (uint64, *Error) {
 	n := uint64(1)
 	for _, dim := range shape {
 		hi, lo := bits.Mul64(n, dim)

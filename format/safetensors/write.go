@@ -92,9 +92,8 @@ func place(s Spec, begin uint64) (Tensor, error) {
 	if s.DType.Bits() == 0 {
 		return Tensor{}, &Error{Kind: InvalidHeaderDeserialization, Tensor: s.Name, Detail: "unknown dtype " + s.DType.String()}
 	}
-	n, err := ByteSize(s.DType, s.Shape)
-	if err != nil {
-		bad := err.(*Error)
+	n, bad := byteSize(s.DType, s.Shape)
+	if bad != nil {
 		bad.Tensor = s.Name
 		return Tensor{}, bad
 	}
@@ -177,8 +176,15 @@ func appendShape(b []byte, shape []uint64) []byte {
 func appendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
+	plain := 0 // start of what needs no escape
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; c {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[plain:i]...)
+		plain = i + 1
+		switch c {
 		case '"', '\\':
 			b = append(b, '\\', c)
 		case '\b':
@@ -192,13 +198,10 @@ func appendString(b []byte, s string) []byte {
 		case '\r':
 			b = append(b, '\\', 'r')
 		default:
-			if c < ' ' {
-				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-			} else {
-				b = append(b, c)
-			}
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
 	}
+	b = append(b, s[plain:]...)
 	return append(b, '"')
 }
 
