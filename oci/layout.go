@@ -423,7 +423,8 @@ func (ix *referrerIndex) enter(d ocispec.Descriptor, tag string) error {
 	if err != nil {
 		return err
 	}
-	ix.Manifests = append(kept, raw)
+	kept = append(kept, raw)
+	ix.Manifests = kept
 	return nil
 }
 
