@@ -160,9 +160,11 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 	if err != nil {
 		return err
 	}
-	for _, p := range set.Plans {
-		defer p.Close()
-	}
+	defer func() {
+		for _, p := range set.Plans {
+			p.Close()
+		}
+	}()
 	staging, err := stagingDir(out)
 	if err != nil {
 		return err

@@ -139,7 +139,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	if o.output == "json" {
 		err = printJSON(s.out, in)
 	} else {
-		err = printInspection(s, in)
+		printInspection(s, in)
 	}
 	if err == nil && len(m.Files) == 1 {
 		return broken // asked for one file, and it cannot be shown
@@ -224,7 +224,7 @@ func (in *inspection) add(f inspectedFile) {
 	}
 }
 
-func printInspection(s *streams, in inspection) error {
+func printInspection(s *streams, in inspection) {
 	if a := in.Artifact; a != nil {
 		fmt.Fprintf(s.out, "%s\n  %s\n", a.Reference, a.ArtifactType)
 		for _, at := range a.Attestations {
@@ -242,7 +242,6 @@ func printInspection(s *streams, in inspection) error {
 	if in.WeightsDigest != "" {
 		fmt.Fprintf(s.out, "weights digest %s\n", in.WeightsDigest)
 	}
-	return nil
 }
 
 func printFileDetails(s *streams, f inspectedFile) {
