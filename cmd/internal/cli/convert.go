@@ -67,6 +67,9 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 	if err != nil {
 		return err
 	}
+	if len(m.Files) == 0 {
+		return usage("", "%s: no files to convert", in)
+	}
 	opt := convert.Options{To: model.Safetensors, Select: o.selectPath, WeightsOnly: true, KeepAliases: o.keepAliases}
 	if o.to == "torch" {
 		opt.To = model.TorchZip
