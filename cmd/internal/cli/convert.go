@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
 	"github.com/weightseal/weightseal/scan"
@@ -65,6 +66,9 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 	m, _, err := openModel(ctx, in, oci.Options{})
 	if err != nil {
 		return err
+	}
+	if len(m.Files) == 0 {
+		return usage("", "%s: no files to convert", in)
 	}
 	opt := convert.Options{To: model.Safetensors, Select: o.selectPath, WeightsOnly: true, KeepAliases: o.keepAliases}
 	if o.to == "torch" {
@@ -165,6 +169,9 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 			p.Close()
 		}
 	}()
+	if err := checkKept(ctx, s, m, set.Kept, opt.To); err != nil {
+		return err
+	}
 	staging, err := stagingDir(out)
 	if err != nil {
 		return err
@@ -192,6 +199,49 @@ func wantsConversion(f model.File, to model.Format) bool {
 		return true
 	}
 	return false
+}
+
+// checkKept looks at the files that would be copied as they are: what calls
+// itself weights and is none, or is damaged, would make a broken model of a
+// conversion that says it succeeded.
+func checkKept(ctx context.Context, s *streams, m *model.Model, kept []model.File, to model.Format) error {
+	if to != model.Safetensors {
+		return nil
+	}
+	for _, f := range kept {
+		err := checkWeights(ctx, m, f)
+		var broken *safetensors.Error
+		switch {
+		case err == nil:
+		case errors.As(err, &broken), errors.Is(err, convert.ErrNoConverter):
+			return fail(classify(cannotConvert(ctx, s, m, f.Path, err)).code, fmt.Errorf("%s: %w", f.Path, err),
+				"restore the file, or move it out of the directory if it holds no weights")
+		default:
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+// checkWeights gives an error for safetensors that is not valid, and for a
+// file that is named like pickled weights but is of no format that has a name.
+func checkWeights(ctx context.Context, m *model.Model, f model.File) error {
+	switch declared := model.DeclaredFormat(f.Path); {
+	case f.Format == model.Safetensors || declared == model.Safetensors:
+		blob, err := m.Open(ctx, f.Path)
+		if err != nil {
+			return err
+		}
+		defer blob.Close()
+		_, err = safetensors.ReadHeader(blob, blob.Size())
+		return err
+	case wantsConversion(model.File{Format: declared}, model.Safetensors):
+		switch f.Format {
+		case model.ZIP, model.TAR, model.Text, model.Empty, model.Unknown:
+			return fmt.Errorf("named like %s, but the content is %s: truncated, or not downloaded: %w", declared, f.Format, convert.ErrNoConverter)
+		}
+	}
+	return nil
 }
 
 func writeSet(ctx context.Context, m *model.Model, set *convert.Set, dir string, bar *progress) ([]convertedFile, error) {

@@ -124,7 +124,9 @@ func classifyConversion(err error) (int, []string, bool) {
 		return exitLossy, nonEmpty(unsupported.Next), true
 	case errors.As(err, &clash):
 		return exitLossy, []string{"choose one of them: --exclude " + strings.Join(clash.Exclude, " --exclude "), "see whether they hold the same weights: weightseal diff"}, true
-	case errors.As(err, &index), errors.As(err, &proof), errors.As(err, &refused), errors.As(err, &malformed),
+	case errors.As(err, &index):
+		return exitLossy, []string{"get the set complete, or remove its index (a push can leave it out: --exclude " + index.Path + ")"}, true
+	case errors.As(err, &proof), errors.As(err, &refused), errors.As(err, &malformed),
 		errors.As(err, &stream), errors.As(err, &broken), errors.Is(err, torch.ErrNotTorch), errors.Is(err, convert.ErrNoConverter):
 		return exitLossy, nil, true
 	}
