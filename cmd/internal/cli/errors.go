@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/weightseal/weightseal/attest"
@@ -138,6 +137,7 @@ func classifyWorld(err error) (int, []string) {
 		unknown   *policy.UnknownError
 		reference *oci.ReferenceError
 		network   *oci.NetworkError
+		manifest  *oci.ManifestError
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -152,8 +152,8 @@ func classifyWorld(err error) (int, []string) {
 		return exitNetwork, []string{"log in first: docker login REGISTRY"}
 	case errors.As(err, &network), errors.Is(err, oci.ErrNotFound):
 		return exitNetwork, networkHints(err)
-	case errors.Is(err, fs.ErrNotExist):
-		return exitError, nil
+	case errors.As(err, &manifest):
+		return exitNetwork, []string{"what the registry holds under this reference cannot be taken as files; see its manifest: oras manifest fetch"}
 	}
 	return exitError, nil
 }
