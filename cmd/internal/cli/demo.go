@@ -99,7 +99,7 @@ func (d *demo) run(ctx context.Context) error {
 		want  int
 		args  []string
 	}{
-		{"A model as people have it: torch.save, a pickle inside.", exitPolicy, []string{"scan", in}},
+		{"A model as people have it: torch.save, a pickle inside.", exitOK, []string{"scan", in, "--fail-on", "review"}},
 		{"A key to sign with.", exitOK, []string{"keygen", "--output-key-prefix", filepath.Join(d.dir, "cosign")}},
 		{"Push: converted on the way, attested, signed.", exitOK, []string{"push", in, d.ref, "--key", key, "--plain-http"}},
 		{"The gate: verify without the weights.", exitOK, []string{"verify", d.ref, "--key", pub, "--plain-http"}},

@@ -63,6 +63,9 @@ func runDiff(ctx context.Context, s *streams, a, b string, o *diffOptions) error
 	if err := oneOf("output", o.output, "text", "json"); err != nil {
 		return err
 	}
+	if err := o.progress.check(); err != nil {
+		return err
+	}
 	opt, err := o.registry.options(s)
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ safetensors header is checked, and only when all of it has passed does DIR appea
 	f := cmd.Flags()
 	f.StringArrayVar(&o.keys, "key", nil, "public key `file` to trust (repeatable)")
 	f.BoolVar(&o.noVerify, "no-verify", false, "take a model without an attestation; its content is still scanned against the policy")
-	f.BoolVar(&o.overwrite, "overwrite", false, "replace DIR when it is there and not empty")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace DIR, and all that is in it, when it is there and not empty")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	addPolicy(f, &o.policy)
 	o.registry.add(f)
@@ -59,6 +59,9 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 	}
 	if o.noVerify && len(o.keys) > 0 {
 		return usage("", "--key and --no-verify exclude each other")
+	}
+	if err := o.progress.check(); err != nil {
+		return err
 	}
 	opt, err := o.registry.options(s)
 	if err != nil {
@@ -193,16 +196,29 @@ func recheckFile(ctx context.Context, m *model.Model, f model.File, want *attest
 	return err
 }
 
+const overwriteHint = "choose another directory, or replace this one, and all that is in it, with --overwrite"
+
 // checkTarget says whether DIR may be written.
 func checkTarget(dir string, overwrite bool) error {
+	if overwrite {
+		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+			return usage("choose another name", "%s is not a directory", dir)
+		}
+		return nil
+	}
+	return checkEmpty(dir, overwriteHint)
+}
+
+// checkEmpty wants a directory that is new or empty.
+func checkEmpty(dir, hint string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return fail(exitUsage, err)
-	case len(entries) > 0 && !overwrite:
-		return usage("choose another directory, or replace this one with --overwrite", "%s is not empty", dir)
+	case len(entries) > 0:
+		return usage(hint, "%s is not empty", dir)
 	}
 	return nil
 }
@@ -242,7 +258,7 @@ func publishDir(staging, dir string, overwrite bool) error {
 		return err
 	}
 	if !overwrite {
-		return usage("choose another directory, or replace this one with --overwrite", "%s is not empty", dir)
+		return usage(overwriteHint, "%s is not empty", dir)
 	}
 	old := staging + ".old"
 	if err := os.Rename(dir, old); err != nil {

@@ -20,14 +20,18 @@ import (
 
 const toolURI = "https://github.com/weightseal/weightseal"
 
-// statement puts together what is known about a staged artifact.
-func (j *pushJob) statement(staged *oci.Staged) ([]byte, error) {
+// statement puts together what is known about a staged artifact. earlier is
+// what our own key has said about the same artifact before: its conversions and
+// its origin still hold where files have not been converted here.
+func (j *pushJob) statement(staged *oci.Staged, earlier *statementBefore) ([]byte, error) {
 	p := &attest.Predicate{
 		TimeEvaluated: time.Now().UTC().Format(time.RFC3339),
 		Tool:          attest.Tool{URI: toolURI, Version: buildVersion()},
 		Policy:        attest.PolicyRef{Name: j.policy.Name(), Digest: map[string]string{"sha256": j.policy.Digest()}},
-		Origin:        j.origin,
 		Conversions:   []attest.Conversion{},
+	}
+	if j.from != nil {
+		p.Origin = &j.from.statement
 	}
 	var err error
 	if p.Artifact, err = attest.DescribeArtifact(staged.Manifest, staged.ManifestBytes); err != nil {
@@ -49,6 +53,9 @@ func (j *pushJob) statement(staged *oci.Staged) ([]byte, error) {
 		}
 	}
 	p.WeightsDigest = weightsDigest(byFile)
+	if earlier != nil && len(p.Conversions) == 0 && len(earlier.predicate.Conversions) > 0 {
+		p.Conversions, p.Origin = earlier.predicate.Conversions, earlier.predicate.Origin
+	}
 	if j.predicate, err = p.Completed(); err != nil {
 		return nil, err
 	}
