@@ -89,6 +89,8 @@ func classifyTrust(err error) (int, []string, bool) {
 	switch {
 	case errors.Is(err, attest.ErrNoAttestation):
 		return exitAttestation, []string{"push it with a key, and the attestation is made: weightseal push SOURCE REF --key cosign.key"}, true
+	case errors.Is(err, attest.ErrFailed):
+		return exitPolicy, nil, true
 	case errors.As(err, &verify):
 		return exitAttestation, nil, true
 	case errors.Is(err, attest.ErrPassword):
