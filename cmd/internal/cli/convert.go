@@ -101,6 +101,9 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	if info, err := os.Stat(out); err == nil && info.IsDir() {
 		out = filepath.Join(out, convert.OutputPath(f.Path, opt.To))
 	}
+	if info, err := os.Stat(out); err == nil && !info.Mode().IsRegular() {
+		return usage("give OUT the name of a file", "%s is no regular file", out)
+	}
 	if sameFile(in, out) {
 		return usage("give OUT another name", "%s would be written over itself", in)
 	}

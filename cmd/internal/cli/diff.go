@@ -111,7 +111,7 @@ func modelTensors(ctx context.Context, source string, opt oci.Options, selectPat
 			continue
 		}
 		byFile[f.Path] = tensors
-		for _, t := range inFolder(f.Path, tensors) {
+		for _, t := range inFolder(f.Path, "/", tensors) {
 			if _, twice := all[t.Name]; twice {
 				return nil, "", fail(exitUsage, fmt.Errorf("%s: two files hold a tensor named %q", source, t.Name), "compare file by file")
 			}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -67,7 +68,13 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 	if err != nil {
 		return err
 	}
+	if dir, err = resolvedPath(dir); err != nil {
+		return fail(exitUsage, err)
+	}
 	if err := checkTarget(dir, o.overwrite); err != nil {
+		return err
+	}
+	if err := errors.Join(checkNotHere(dir), checkApart(ref, dir)); err != nil {
 		return err
 	}
 	bar := o.progress.start(s)
@@ -194,6 +201,59 @@ func recheckFile(ctx context.Context, m *model.Model, f model.File, want *attest
 	defer blob.Close()
 	_, err = checkHeader(f.Path, blob, want)
 	return err
+}
+
+// checkNotHere refuses the working directory and those above it: a directory
+// appears in one step, by a rename, and whoever stands in it would be left in
+// one that is gone.
+func checkNotHere(dir string) error {
+	here, err := resolvedPath(".")
+	if err == nil && within(here, dir) {
+		return usage("give the model a directory of its own: ./NAME", "%s is the working directory, or holds it", dir)
+	}
+	return err
+}
+
+// resolvedPath gives the absolute path without links. What is not there yet
+// keeps its name; a link that leads nowhere is an error.
+func resolvedPath(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Lstat(abs); errors.Is(err, fs.ErrNotExist) {
+		return abs, nil
+	}
+	return filepath.EvalSymlinks(abs)
+}
+
+// checkApart refuses to replace the layout that is pulled from, or a directory
+// that holds it, or to write into it.
+func checkApart(ref, dir string) error {
+	rest, ok := strings.CutPrefix(ref, "oci:")
+	if !ok {
+		return nil
+	}
+	// The reference may end in a tag or digest; every shorter form that
+	// exists is compared.
+	for {
+		if layout, err := resolvedPath(rest); err == nil && (within(layout, dir) || within(dir, layout)) {
+			if _, err := os.Stat(layout); err == nil {
+				return usage("choose a directory apart from the layout", "%s and the layout %s lie in each other", dir, rest)
+			}
+		}
+		i := strings.LastIndexAny(rest, ":@")
+		if i <= 0 {
+			return nil
+		}
+		rest = rest[:i]
+	}
+}
+
+// within says whether path is dir or lies in it.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
 const overwriteHint = "choose another directory, or replace this one, and all that is in it, with --overwrite"

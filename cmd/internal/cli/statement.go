@@ -195,16 +195,16 @@ func conversion(it *item) attest.Conversion {
 
 // weightsDigest is the identity of a model's weights: the set digest over the
 // tensors of all weight files together. The name of a tensor in a folder
-// begins with the folder, so that the parts of a pipeline (unet/, vae/) do not
-// collide; "" when two files of one folder hold the same name, since then there
-// is no one set of weights.
+// begins with the folder and a NUL, which no tensor name holds, so that the
+// parts of a pipeline (unet/, vae/) do not collide; "" when two files of one
+// folder hold the same name, since then there is no one set of weights.
 func weightsDigest(byFile map[string][]safetensors.TensorDigest) string {
 	if len(byFile) == 0 {
 		return ""
 	}
 	var all []safetensors.TensorDigest
 	for file, tensors := range byFile {
-		all = append(all, inFolder(file, tensors)...)
+		all = append(all, inFolder(file, "\x00", tensors)...)
 	}
 	digest, err := safetensors.SetDigest(all)
 	if err != nil {
@@ -214,14 +214,14 @@ func weightsDigest(byFile map[string][]safetensors.TensorDigest) string {
 }
 
 // inFolder puts the folder of a weight file before the names of its tensors.
-func inFolder(file string, tensors []safetensors.TensorDigest) []safetensors.TensorDigest {
+func inFolder(file, separator string, tensors []safetensors.TensorDigest) []safetensors.TensorDigest {
 	dir := path.Dir(file)
 	if dir == "." {
 		return tensors
 	}
 	out := slices.Clone(tensors)
 	for i := range out {
-		out[i].Name = dir + "/" + out[i].Name
+		out[i].Name = dir + separator + out[i].Name
 	}
 	return out
 }
