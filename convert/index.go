@@ -48,6 +48,9 @@ func (b *setBuilder) indexes(ctx context.Context, convert, rest []model.File) (i
 	}
 	for _, f := range rest {
 		if !b.mayIndex(f) {
+			if err := b.checkKeptIndex(ctx, f, convert); err != nil {
+				errs = append(errs, &FileError{Path: f.Path, Err: &IndexError{Path: f.Path, Err: err}})
+			}
 			other = append(other, f)
 			continue
 		}
@@ -74,6 +77,36 @@ func (b *setBuilder) mayIndex(f model.File) bool {
 	stem, ok := strings.CutSuffix(path.Base(f.Path), indexExt)
 	native := path.Ext(stem) == stExt
 	return ok && native == (b.opt.to() == model.TorchZip)
+}
+
+// checkKeptIndex checks that the shards of an index that stays as it is will
+// be there: a model without them cannot be loaded.
+func (b *setBuilder) checkKeptIndex(ctx context.Context, f model.File, convert []model.File) error {
+	stem, ok := strings.CutSuffix(path.Base(f.Path), indexExt)
+	if !ok || path.Ext(stem) != stExt || b.opt.to() != model.Safetensors {
+		return nil
+	}
+	ix, err := b.readIndex(ctx, f)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, x := range b.m.Files {
+		there[x.Path] = true
+	}
+	for _, x := range convert {
+		there[OutputPath(x.Path, model.Safetensors)] = true
+	}
+	var lost []string
+	for _, s := range ix.index.Shards() {
+		if !there[ix.shardPath(s)] {
+			lost = append(lost, s)
+		}
+	}
+	if len(lost) > 0 {
+		return fmt.Errorf("the index names shards that are not there: %s", strings.Join(lost, ", "))
+	}
+	return nil
 }
 
 func (b *setBuilder) readIndex(ctx context.Context, f model.File) (*indexFile, error) {

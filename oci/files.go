@@ -34,7 +34,11 @@ var modelPrefixes = []string{
 type ManifestError struct {
 	Layer  int // from 0; negative for the manifest as a whole
 	Reason string
+	Err    error // the cause, where another package has found it
 }
+
+// Unwrap gives the cause.
+func (e *ManifestError) Unwrap() error { return e.Err }
 
 func (e *ManifestError) Error() string {
 	if e.Layer < 0 {
@@ -65,7 +69,7 @@ func Files(manifest []byte) ([]File, error) {
 		files[i] = File{Path: paths[i], Descriptor: d}
 	}
 	if err := model.CheckPaths(paths); err != nil {
-		return nil, fmt.Errorf("manifest: %w", err)
+		return nil, &ManifestError{Layer: -1, Reason: err.Error(), Err: err}
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].Path < files[j].Path })
 	return files, nil

@@ -72,9 +72,7 @@ func (r *registry) send(ctx context.Context, s *session, q request) (*http.Respo
 	if err != nil {
 		return nil, err
 	}
-	c := *client
-	c.CheckRedirect = limitRedirects
-	resp, err := c.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause

@@ -88,7 +88,7 @@ type schemeGuard struct {
 
 func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
-	case req.URL.Scheme == "http" && !g.plain && !isLoopback(req.URL.Host):
+	case req.URL.Scheme == "http" && !g.plain && !(isLoopback(g.registry) && isLoopback(req.URL.Host)):
 		closeBody(req)
 		return nil, errPlainHTTP
 	case req.URL.Scheme == "https" && g.plain && req.URL.Host == g.registry:
@@ -146,7 +146,7 @@ func (s *session) http(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, handshakeError(err)
 	}
-	s.client = &http.Client{Transport: t}
+	s.client = &http.Client{Transport: t, CheckRedirect: limitRedirects}
 	return s.client, nil
 }
 

@@ -39,6 +39,11 @@ func familyOf(f model.Format) family {
 // checkName compares the name's promise with the content.
 func checkName(r *report, f model.File) {
 	d, c := f.Declared, f.Format
+	if c == model.Empty && f.Declared != model.Image && (familyOf(d) == dataFamily || familyOf(d) == pickleFamily) && len(r.findings) == 0 {
+		// Weights of no bytes are a download that failed.
+		r.add("WS-FORMAT-002", -1, "the name promises %s, the file is empty", d)
+		return
+	}
 	if d == "" || d == model.Unknown || c == d || c == model.Empty || c == "" || hasRule(r, "WS-TEXT-003") {
 		return
 	}

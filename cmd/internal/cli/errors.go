@@ -2,9 +2,10 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
+	"net"
 	"slices"
 	"strings"
 
@@ -126,7 +127,9 @@ func classifyConversion(err error) (int, []string, bool) {
 		return exitLossy, nextSteps(err), true
 	case errors.As(err, &clash):
 		return exitLossy, []string{"choose one of them: --exclude " + strings.Join(clash.Exclude, " --exclude "), "see whether they hold the same weights: weightseal diff"}, true
-	case errors.As(err, &index), errors.As(err, &proof), errors.As(err, &refused), errors.As(err, &malformed),
+	case errors.As(err, &index):
+		return exitLossy, []string{"get the set complete, or remove its index (a push can leave it out: --exclude " + index.Path + ")"}, true
+	case errors.As(err, &proof), errors.As(err, &refused), errors.As(err, &malformed),
 		errors.As(err, &stream), errors.As(err, &broken), errors.Is(err, torch.ErrNotTorch), errors.Is(err, convert.ErrNoConverter):
 		return exitLossy, nil, true
 	}
@@ -138,6 +141,7 @@ func classifyWorld(err error) (int, []string) {
 		unknown   *policy.UnknownError
 		reference *oci.ReferenceError
 		network   *oci.NetworkError
+		manifest  *oci.ManifestError
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -152,15 +156,25 @@ func classifyWorld(err error) (int, []string) {
 		return exitNetwork, []string{"log in first: docker login REGISTRY"}
 	case errors.As(err, &network), errors.Is(err, oci.ErrNotFound):
 		return exitNetwork, networkHints(err)
-	case errors.Is(err, fs.ErrNotExist):
-		return exitError, nil
+	case errors.As(err, &manifest):
+		return exitNetwork, []string{"what the registry holds under this reference cannot be taken as files; see its manifest: oras manifest fetch"}
 	}
 	return exitError, nil
 }
 
 func networkHints(err error) []string {
-	if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+	var (
+		tlsRecord tls.RecordHeaderError
+		dns       *net.DNSError
+		op        *net.OpError
+	)
+	switch {
+	case errors.As(err, &tlsRecord), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return []string{"a registry without TLS needs --plain-http"}
+	case errors.Is(err, oci.ErrNotFound):
+		return []string{"look at the name and the tag: no tag means latest"}
+	case errors.As(err, &dns), errors.As(err, &op):
+		return []string{"is the registry's name right, and does it answer?"}
 	}
 	return nil
 }
