@@ -9,18 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // copyStep is how much is written between two looks at the context.
 const copyStep = 32 << 20
 
 const (
-	filePage    = 4 << 10
-	copyBlock   = 1 << 20
-	copyWorkers = 2
+	filePage  = 4 << 10
+	copyBlock = 1 << 20
 )
 
 // WriteFile writes the output to path, by kernel copies where a range of the
@@ -93,7 +89,7 @@ type fileWriter struct {
 	out, in  *os.File // in is nil when the source is no local file
 	progress func(int64)
 	buf      []byte
-	blocks   [copyWorkers][]byte
+	block    []byte
 }
 
 func (w *fileWriter) all(ctx context.Context) error {
@@ -134,34 +130,20 @@ func (w *fileWriter) step(s *segment, at int64) (int64, error) {
 	return n, w.copyRange(s.at+at, n)
 }
 
-// copyRange copies a range of the output through buffers, in blocks that end
-// on the target's pages: copyWorkers at a time, since the kernel reads for one
-// while it writes for another.
+// copyRange copies a range of the output through a buffer, in blocks that end
+// on the target's pages.
 func (w *fileWriter) copyRange(from, n int64) error {
-	var next atomic.Int64
-	next.Store(from)
-	var g errgroup.Group
-	for i := range w.blocks {
-		g.Go(func() error {
-			if w.blocks[i] == nil {
-				w.blocks[i] = make([]byte, copyBlock)
-			}
-			for {
-				end := next.Load()
-				begin := end
-				if begin == from+n {
-					return nil
-				}
-				if end = min(begin-begin%copyBlock+copyBlock, from+n); !next.CompareAndSwap(begin, end) {
-					continue
-				}
-				if err := w.copyAt(w.blocks[i][:end-begin], begin); err != nil {
-					return err
-				}
-			}
-		})
+	if len(w.block) == 0 {
+		w.block = make([]byte, copyBlock)
 	}
-	return g.Wait()
+	for at, end := from, from+n; at < end; {
+		next := min(at-at%copyBlock+copyBlock, end)
+		if err := w.copyAt(w.block[:next-at], at); err != nil {
+			return err
+		}
+		at = next
+	}
+	return nil
 }
 
 // copyAt copies the bytes at off of the output by way of b.
