@@ -133,8 +133,9 @@ func mixedKeys(items []pickle.Item) bool {
 	return false
 }
 
-// shapeShift finds a key whose values are of several sorts: readers that take
-// the first and readers that take the last see different tensors.
+// shapeShift finds a key whose tensor or container is replaced by something of
+// another sort: weights would vanish. A tensor in place of a plain value takes
+// nothing away, and the finding says so.
 func (c *Checkpoint) shapeShift(items []pickle.Item) (again bool, key string) {
 	sorts := make(map[string]int, len(items))
 	for _, it := range items {
@@ -150,7 +151,7 @@ func (c *Checkpoint) shapeShift(items []pickle.Item) (again bool, key string) {
 		}
 		first := sorts[l.id()]
 		again = again || first != 0
-		if first != 0 && first != sort {
+		if first > 1 && first != sort {
 			return true, quote(l.text)
 		}
 		sorts[l.id()] = sort
