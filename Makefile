@@ -76,10 +76,11 @@ fuzz: ## Each fuzz target for FUZZTIME (30s) (PKG)
 	@tools/fuzz $(FUZZTIME) $(PKG)
 
 .PHONY: lint
-lint: ## gofmt, and golangci-lint as .golangci.yml says
+lint: ## gofmt, a tidy go.mod, and golangci-lint as .golangci.yml says
 	@tools/build golangci-lint
 	@unformatted=$$(gofmt -l .); \
 		[ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; }
+	go mod tidy -diff
 	'$(TOOLS)/golangci-lint' run $(PKG)
 
 .PHONY: vet

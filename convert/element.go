@@ -43,7 +43,8 @@ func elementOf(t *torch.Tensor, bigEndian bool) (element, error) {
 			return e, unsupported(t, "big-endian untyped storage", "save the checkpoint again on a little-endian machine")
 		}
 	}
-	return e, e.sign(t)
+	err := e.sign(t)
+	return e, err
 }
 
 // sign sets what conj and neg do to the bits.

@@ -79,8 +79,10 @@ func (b *chunkBody) finished() bool {
 }
 
 // await gives, with mu held, whether there is something to take, or why not.
+// Only one may take at a time: a request that is sent again, for a token or on
+// another connection, can begin while the first is still writing.
 func (b *chunkBody) await() error {
-	for len(b.cur) == 0 && !b.ended && b.took < b.size {
+	for (b.busy || len(b.cur) == 0) && !b.ended && b.took < b.size {
 		b.moved.Wait()
 	}
 	switch {

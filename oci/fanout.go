@@ -94,7 +94,7 @@ func feed(ctx context.Context, pool *bufferPool, free chan *chunk, queues []chan
 		n, err := read(c.buf)
 		if n > 0 {
 			c.n = n
-			c.left.Store(int32(len(queues))) //nolint:gosec // a handful
+			c.left.Store(int32(len(queues)))
 			for _, q := range queues {
 				q <- c // never blocks: a queue holds all chunks
 			}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -330,6 +332,79 @@ func TestManifestFaults(t *testing.T) {
 				checkError(t, err, test.want...)
 			}
 		})
+	}
+}
+
+// Anybody who may push can enter something odd into a list of referrers. It
+// must not hide the rest of the list.
+func TestOddReferrersAreSkipped(t *testing.T) {
+	t.Parallel()
+	subject, good := ocitest.Digest([]byte("subject")), ocitest.Digest([]byte("good"))
+	entry := func(id string, size int) string {
+		return fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d}`, id, size)
+	}
+	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, ocispec.MediaTypeImageIndex, strings.Join([]string{
+		`7`, `"text"`, `[]`, `null`, `{}`, `{"digest":7}`, `{"annotations":[]}`,
+		entry("sha512:"+strings.Repeat("0", 128), 2), entry("sha256:../../x", 2), entry(ocitest.Digest(nil), -1),
+		entry(good, 2), entry(ocitest.Digest([]byte("large")), 1<<30),
+	}, ","))
+	serve := func(path string) string {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/v2/":
+			case path:
+				w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
+				_, _ = io.WriteString(w, index)
+			default:
+				w.WriteHeader(http.StatusNotFound)
+			}
+		}))
+		t.Cleanup(srv.Close)
+		return strings.TrimPrefix(srv.URL, "http://") + "/m"
+	}
+	fallback := strings.Replace(subject, ":", "-", 1)
+	layout := "oci:" + t.TempDir()
+	if _, err := open(t, layout).PushManifest(t.Context(), ocispec.MediaTypeImageIndex, []byte(index), fallback); err != nil {
+		t.Fatal(err)
+	}
+	for name, ref := range map[string]string{
+		"api": serve("/v2/m/referrers/" + subject), "fallback": serve("/v2/m/manifests/" + fallback), "layout": layout,
+	} {
+		list, err := oci.Hurry(open(t, ref), 0).Referrers(t.Context(), subject)
+		if err != nil || len(list) != 1 || list[0].Digest.String() != good {
+			t.Errorf("%s: %v, %v", name, list, err)
+		}
+	}
+}
+
+// An entry of index.json that is no descriptor, or a manifest that is no JSON,
+// is nobody's referrer.
+func TestOddEntriesOfALayout(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, "oci:"+dir)
+	subject, err := s.PushManifest(t.Context(), ocispec.MediaTypeImageManifest, ocitest.Manifest(t, s, "subject", nil, "", nil), "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	added, err := s.AddReferrer(t.Context(), subject, ocitest.Manifest(t, s, "r", &subject, "application/vnd.test", nil), "application/vnd.test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := mustPush(t, s, []byte("no JSON"))
+	path := filepath.Join(dir, "index.json")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd := fmt.Sprintf(`"manifests":[7,{"digest":%q,"size":%d},`, text.Digest, text.Size)
+	spoilt := strings.Replace(string(b), `"manifests":[`, odd, 1)
+	if err := os.WriteFile(path, []byte(spoilt), 0o600); err != nil || spoilt == string(b) {
+		t.Fatalf("%v, %s", err, spoilt)
+	}
+	list, err := s.Referrers(t.Context(), subject.Digest.String())
+	if err != nil || len(list) != 1 || list[0].Digest != added.Digest {
+		t.Errorf("%v, %v", list, err)
 	}
 }
 

@@ -423,7 +423,8 @@ func (ix *referrerIndex) enter(d ocispec.Descriptor, tag string) error {
 	if err != nil {
 		return err
 	}
-	ix.Manifests = append(kept, raw)
+	kept = append(kept, raw)
+	ix.Manifests = kept
 	return nil
 }
 
@@ -481,10 +482,7 @@ func (l *layout) Referrers(ctx context.Context, id string) ([]ocispec.Descriptor
 // referrersIn gives what one entry of the index contributes.
 func (l *layout) referrersIn(raw json.RawMessage, id string) ([]ocispec.Descriptor, error) {
 	d, err := parseEntry(raw)
-	if err != nil {
-		return nil, err
-	}
-	if checkManifestDescriptor(d) != nil {
+	if err != nil || checkManifestDescriptor(d) != nil {
 		return nil, nil // something foreign, of no concern here
 	}
 	data, err := l.manifest(d)
@@ -502,10 +500,7 @@ func (l *layout) referrersIn(raw json.RawMessage, id string) ([]ocispec.Descript
 		return ix.descriptors()
 	}
 	var m manifestFields
-	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
-	}
-	if m.Subject == nil || m.Subject.Digest.String() != id {
+	if json.Unmarshal(data, &m) != nil || m.Subject == nil || m.Subject.Digest.String() != id {
 		return nil, nil
 	}
 	return []ocispec.Descriptor{m.describeReferrer(d)}, nil

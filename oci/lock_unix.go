@@ -17,7 +17,7 @@ func lockFile(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	for end := time.Now().Add(lockTimeout); ; time.Sleep(5 * time.Millisecond) {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
 		}

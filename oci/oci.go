@@ -49,7 +49,7 @@ type Store interface {
 	// most 4 MiB.
 	Manifest(ctx context.Context, d ocispec.Descriptor) ([]byte, error)
 	// Blob opens a blob for reading by range. The ranges are not
-	// authenticated: only Fetch is.
+	// authenticated: only Fetch is. Reading ends with ctx.
 	Blob(ctx context.Context, d ocispec.Descriptor) (model.Blob, error)
 	// Fetch reads a blob from its first byte; the reader fails on its last
 	// read, or on Close, when size or digest are not the descriptor's.
@@ -79,7 +79,8 @@ type Content struct {
 	// if the store has it.
 	Digest string
 	// Tap makes a writer that sees every byte once and in order; called
-	// again when an upload starts again. nil for none.
+	// again when an upload starts again. It sees them also where the blob is
+	// skipped: then the content is read for it alone. nil for none.
 	Tap func() io.Writer
 }
 
@@ -88,7 +89,7 @@ type Layer struct {
 	Path    string
 	Content Content
 	// Done is called with the final descriptor, when the blob is in the
-	// store.
+	// store; never for two layers at the same time.
 	Done func(ocispec.Descriptor)
 }
 

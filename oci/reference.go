@@ -79,7 +79,12 @@ func splitLayout(ref, rest string) (dir, tagOrDigest string, err error) {
 	if strings.IndexByte(dir, 0) >= 0 {
 		return "", "", &ReferenceError{Ref: ref, Reason: "NUL in the directory"}
 	}
-	return filepath.Clean(dir), tagOrDigest, nil
+	dir = filepath.Clean(dir)
+	if strings.HasSuffix(dir, "@sha256") {
+		// DIR:TAG would then read like DIR@DIGEST.
+		return "", "", &ReferenceError{Ref: ref, Reason: "the directory's name ends like a digest"}
+	}
+	return dir, tagOrDigest, nil
 }
 
 // splitRegistry takes a docker-style reference apart. A reference with both

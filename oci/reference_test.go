@@ -2,9 +2,11 @@ package oci_test
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/weightseal/weightseal/oci"
@@ -96,6 +98,31 @@ func TestPlainHTTP(t *testing.T) {
 		checkError(t, err)
 		if rt.seen["http"] != test.http || rt.seen["https"] != test.https {
 			t.Errorf("%s, plain %v: asked by %v", test.host, test.plain, rt.seen)
+		}
+	}
+}
+
+// What is told of a registry that is not there is why the connection failed,
+// not which schemes were tried.
+func TestNobodyListens(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, plain := range []bool{false, true} {
+		s, tag, err := oci.Open(addr+"/a:b", oci.Options{PlainHTTP: plain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = oci.Hurry(s, 0).Resolve(t.Context(), tag)
+		var ne *oci.NetworkError
+		if !errors.As(err, &ne) || !errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(err.Error(), "HTTPS") {
+			t.Errorf("plain %v: %v", plain, err)
 		}
 	}
 }

@@ -123,7 +123,7 @@ type referrerIndex struct {
 	SchemaVersion int               `json:"schemaVersion"`
 	MediaType     string            `json:"mediaType"`
 	Manifests     []json.RawMessage `json:"manifests"`
-	Annotations   map[string]string `json:"annotations,omitempty"`
+	Annotations   json.RawMessage   `json:"annotations,omitempty"`
 }
 
 func parseReferrers(body []byte) (*referrerIndex, error) {
@@ -134,20 +134,19 @@ func parseReferrers(body []byte) (*referrerIndex, error) {
 	return &ix, nil
 }
 
+// descriptors gives the entries that are descriptors of manifests. One that is
+// not, or that has a digest of another algorithm, is passed over: anybody who
+// may push can add such an entry, and it must not hide the others.
 func (ix *referrerIndex) descriptors() ([]ocispec.Descriptor, error) {
 	if len(ix.Manifests) > maxReferrers {
 		return nil, &LimitError{What: "referrers of one manifest", Limit: maxReferrers}
 	}
 	list := make([]ocispec.Descriptor, 0, len(ix.Manifests))
-	for i, raw := range ix.Manifests {
+	for _, raw := range ix.Manifests {
 		var d ocispec.Descriptor
-		if err := json.Unmarshal(raw, &d); err != nil {
-			return nil, protocolErrorf("referrer %d is not a descriptor: %v", i, err)
+		if json.Unmarshal(raw, &d) == nil && checkManifestDescriptor(d) == nil {
+			list = append(list, d)
 		}
-		if err := checkManifestDescriptor(d); err != nil {
-			return nil, protocolErrorf("referrer %d: %v", i, err)
-		}
-		list = append(list, d)
 	}
 	return list, nil
 }

@@ -72,9 +72,7 @@ func (r *registry) send(ctx context.Context, s *session, q request) (*http.Respo
 	if err != nil {
 		return nil, err
 	}
-	c := *client
-	c.CheckRedirect = limitRedirects
-	resp, err := c.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
@@ -205,7 +203,7 @@ func jitter(d time.Duration) time.Duration {
 	if d <= 1 {
 		return d
 	}
-	return d/2 + rand.N(d/2) //nolint:gosec // no secret depends on it
+	return d/2 + rand.N(d/2)
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -16,7 +16,7 @@ func checkSpace(dir string, size int64) error {
 	if syscall.Statfs(dir, &st) != nil || st.Bsize <= 0 {
 		return nil // then writing will tell
 	}
-	if uint64(size)/uint64(st.Bsize) > uint64(st.Bavail) { //nolint:gosec,unconvert // types differ between systems; none is negative
+	if uint64(size)/uint64(st.Bsize) > uint64(st.Bavail) { //nolint:unconvert // types differ between systems; none is negative
 		return &os.PathError{Op: "write to", Path: dir, Err: syscall.ENOSPC}
 	}
 	return nil

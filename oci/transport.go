@@ -88,15 +88,26 @@ type schemeGuard struct {
 
 func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
-	case req.URL.Scheme == "http" && !g.plain && !isLoopback(req.URL.Host):
+	case req.URL.Scheme == "http" && !g.plain && !(isLoopback(g.registry) && isLoopback(req.URL.Host)):
 		closeBody(req)
 		return nil, errPlainHTTP
 	case req.URL.Scheme == "https" && g.plain && req.URL.Host == g.registry:
 		closeBody(req)
 		return nil, errNoTLS
 	}
-	return g.inner.RoundTrip(req)
+	resp, err := g.inner.RoundTrip(req)
+	if err != nil && g.plain && req.URL.Scheme == "http" {
+		err = &plainError{err}
+	}
+	return resp, err
 }
+
+// plainError marks why plain HTTP failed where it was asked for: the ping
+// tries HTTPS as well, and its errors come joined, the guard's refusal first.
+type plainError struct{ err error }
+
+func (e *plainError) Error() string { return e.err.Error() }
+func (e *plainError) Unwrap() error { return e.err }
 
 // closeBody keeps the promise that RoundTrip closes the body, also on errors.
 func closeBody(req *http.Request) {
@@ -135,7 +146,7 @@ func (s *session) http(ctx context.Context) (*http.Client, error) {
 	if err != nil {
 		return nil, handshakeError(err)
 	}
-	s.client = &http.Client{Transport: t}
+	s.client = &http.Client{Transport: t, CheckRedirect: limitRedirects}
 	return s.client, nil
 }
 
@@ -150,6 +161,10 @@ func (s *session) ready() bool {
 func handshakeError(err error) error {
 	var te *transport.Error
 	if !errors.As(err, &te) {
+		var pe *plainError
+		if errors.As(err, &pe) {
+			return pe.err
+		}
 		return err
 	}
 	re := &RegistryError{Status: te.StatusCode}

@@ -208,11 +208,11 @@ func (r *registry) pushSmall(ctx context.Context, c Content, tell report) (pushe
 	return pushed{Descriptor: d}, nil
 }
 
-// streamRefused says that the registry does not take a streamed upload.
-type streamRefused struct{ err error }
+// streamRefusedError says that the registry does not take a streamed upload.
+type streamRefusedError struct{ err error }
 
-func (e *streamRefused) Error() string { return e.err.Error() }
-func (e *streamRefused) Unwrap() error { return e.err }
+func (e *streamRefusedError) Error() string { return e.err.Error() }
+func (e *streamRefusedError) Unwrap() error { return e.err }
 
 // pushLarge streams, and falls back to hashing first and one PUT: at once
 // where the registry refuses the stream, and on the last try where the
@@ -231,7 +231,7 @@ func (r *registry) pushLarge(ctx context.Context, c Content, tell report) (pushe
 			if got != "" {
 				id = got
 			}
-			var refused *streamRefused
+			var refused *streamRefusedError
 			if !errors.As(err, &refused) {
 				return err
 			}
@@ -447,7 +447,7 @@ func refusedStream(err error) error {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		return err
 	}
-	return &streamRefused{err}
+	return &streamRefusedError{err}
 }
 
 // stallWatch ends a transfer in which nothing moves.

@@ -83,6 +83,9 @@ func (p *Policy) allowsWeights(format string) bool {
 	return slices.Contains(p.doc.WeightFormats, format)
 }
 
+// MinLevel is the compliance level that an artifact must have.
+func (p *Policy) MinLevel() int { return p.doc.MinLevel }
+
 // Converts says whether files of this format become safetensors on push.
 func (p *Policy) Converts(format string) bool {
 	return slices.Contains(p.doc.ConvertFormats, format)

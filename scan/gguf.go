@@ -111,7 +111,7 @@ func (g *gguf) readKeys(n uint64) error {
 		if err != nil {
 			return err
 		}
-		if err := g.value(key, kind, 0); err != nil {
+		if err := g.value(key, kind); err != nil {
 			return fmt.Errorf("the value of %q: %w", clip(key), err)
 		}
 	}
@@ -127,14 +127,14 @@ const (
 // ggufSizes are the sizes of the value types in bytes; 0 where there is none.
 var ggufSizes = [...]int64{1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8}
 
-func (g *gguf) value(key string, kind uint32, depth int) error {
+func (g *gguf) value(key string, kind uint32) error {
 	switch {
 	case kind >= uint32(len(ggufSizes)):
 		return fmt.Errorf("the type %d is unknown", kind)
 	case kind == ggufString:
 		return g.text(key)
 	case kind == ggufArray:
-		return g.array(key, depth)
+		return g.array(0)
 	case key == "general.alignment":
 		return g.alignment(kind)
 	}
@@ -168,7 +168,7 @@ func (g *gguf) alignment(kind uint32) error {
 	return nil
 }
 
-func (g *gguf) array(key string, depth int) error {
+func (g *gguf) array(depth int) error {
 	if depth > 4 {
 		return errors.New("arrays nested too deep")
 	}
@@ -200,7 +200,7 @@ func (g *gguf) array(key string, depth int) error {
 	}
 	for range n {
 		if kind == ggufArray {
-			err = g.array(key, depth+1)
+			err = g.array(depth + 1)
 		} else {
 			err = g.skipString()
 		}

@@ -141,7 +141,7 @@ func (h *hdf5) superblock() (root int64, err error) {
 	size := h.b.Size()
 	start := int64(0)
 	for start < size && string(peek(h.b, size, start, 8)) != hdf5Signature {
-		if start = start * 2; start == 0 {
+		if start *= 2; start == 0 {
 			start = 512
 		}
 	}
@@ -500,7 +500,8 @@ func (h *hdf5) filters(o *hdf5Object, b []byte) {
 		if len(b) < p+8 {
 			return
 		}
-		id, name, values := le16(b[p:]), 0, 0
+		id := le16(b[p:])
+		var name, values int
 		switch {
 		case b[0] == 1:
 			name, values = (int(le16(b[p+2:]))+7)&^7, int(le16(b[p+6:]))

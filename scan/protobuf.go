@@ -82,15 +82,15 @@ func protoKind(f model.File, b model.Blob) protoType {
 	}
 	base := path.Base(f.Path)
 	switch {
-	case looksLike(b, 0, b.Size(), savedModelShape) && hasNodes(b, protoSavedModel):
+	case looksLike(b, savedModelShape) && hasNodes(b, protoSavedModel):
 		return protoSavedModel
-	case looksLike(b, 0, b.Size(), onnxShape) && fieldThere(b, 7):
+	case looksLike(b, onnxShape) && fieldThere(b, 7):
 		return protoONNX
-	case looksLike(b, 0, b.Size(), piecesShape) && piecesValid(b):
+	case looksLike(b, piecesShape) && piecesValid(b):
 		return protoPieces
-	case looksLike(b, 0, b.Size(), graphShape) && hasNodes(b, protoGraph):
+	case looksLike(b, graphShape) && hasNodes(b, protoGraph):
 		return protoGraph
-	case looksLike(b, 0, b.Size(), coreMLShape) && (ext(base) == ".mlmodel" || strings.HasSuffix(base, ".mlmodel")):
+	case looksLike(b, coreMLShape) && (ext(base) == ".mlmodel" || strings.HasSuffix(base, ".mlmodel")):
 		return protoCoreML
 	}
 	return protoUnknown
@@ -117,8 +117,8 @@ var (
 
 // looksLike says whether the first fields of a message are those of a type. A
 // nil shape takes every well-formed message that begins with a number.
-func looksLike(b model.Blob, start, end int64, shape map[int32]uint8) bool {
-	m := newMessage(b, start, end)
+func looksLike(b model.Blob, shape map[int32]uint8) bool {
+	m := newMessage(b, 0, b.Size())
 	for n := range 64 {
 		ok, err := m.next()
 		if err != nil {

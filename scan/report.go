@@ -103,9 +103,8 @@ func joinInner(outer, inner string) string {
 }
 
 // withOpcode fills what is known of the place in a pickle.
-func (f *Finding) withOpcode(op byte) *Finding {
+func (f *Finding) withOpcode(op byte) {
 	f.Opcode = opcodeName(op)
-	return f
 }
 
 func (f *Finding) withGlobal(g *pickle.Global) *Finding {

@@ -127,7 +127,8 @@ func looseHeader(b model.Blob) *loose {
 	}
 	h.unique = unique
 	if _, err := dec.Token(); err == io.EOF && unique && metadata && !bytes.ContainsRune(out, utf8.RuneError) {
-		h.rest = append(out, '}')
+		out = append(out, '}')
+		h.rest = out
 	}
 	return h
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"path"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -101,7 +102,7 @@ func checkText(r *report, b model.Blob) {
 				return
 			}
 		}
-		buf := append(rest, chunk...)
+		buf := slices.Concat(rest, chunk)
 		for len(buf) > 0 {
 			_, n := utf8.DecodeRune(buf)
 			if n == 1 && buf[0] >= 0x80 {
@@ -113,7 +114,7 @@ func checkText(r *report, b model.Blob) {
 			}
 			buf = buf[n:]
 		}
-		rest = append([]byte(nil), buf...)
+		rest = buf
 	}
 }
 

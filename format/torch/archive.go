@@ -517,9 +517,9 @@ func (a *archive) descriptor(e *entry, at, n int64) {
 		}
 		b = b[4:]
 	}
-	stored, size := uint64(le.Uint32(b[4:])), uint64(0)
+	var stored, size uint64
 	if len(b) == 12 {
-		size = uint64(le.Uint32(b[8:]))
+		stored, size = uint64(le.Uint32(b[4:])), uint64(le.Uint32(b[8:]))
 	} else {
 		stored, size = le.Uint64(b[4:]), le.Uint64(b[12:])
 	}

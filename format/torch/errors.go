@@ -88,8 +88,8 @@ func (e *AmbiguousError) Error() string {
 		" (or " + WholeRoot + " for all of it)"
 }
 
-// UnsupportedError says what cannot be converted without loss, and what to do
-// instead.
+// UnsupportedError says what cannot be converted without loss. What to do
+// instead is in Next and not in the error's text, for callers show it apart.
 type UnsupportedError struct {
 	Path string // of the tensor in the checkpoint
 	What string // "complex128 tensor"
@@ -97,11 +97,10 @@ type UnsupportedError struct {
 }
 
 func (e *UnsupportedError) Error() string {
-	s := "torch: cannot be converted without loss: " + e.What
-	if e.Path != "" {
-		s = "torch: " + quote(e.Path) + " cannot be converted without loss: " + e.What
+	if e.Path == "" {
+		return "torch: cannot be converted without loss: " + e.What
 	}
-	return s + "; " + e.Next
+	return "torch: " + quote(e.Path) + " cannot be converted without loss: " + e.What
 }
 
 // ForbiddenError lists every global outside what the converter knows. Inert

@@ -1,6 +1,7 @@
 package torch
 
 import (
+	"errors"
 	"math"
 	"strings"
 
@@ -193,7 +194,8 @@ func (c *Checkpoint) reference(p *pickle.Persistent) (*storageRef, error) {
 func (c *Checkpoint) declare(s *pickle.Stream, record string, found func(*Storage, *storageRef, *pickle.Persistent) error) []error {
 	var errs []error
 	fail := func(err error) {
-		if e, ok := err.(*FormatError); ok && e.Record == "" {
+		var e *FormatError
+		if errors.As(err, &e) && e.Record == "" {
 			e.Record = record
 		}
 		if len(errs) < maxErrors {

@@ -35,7 +35,7 @@ func Start(tb testing.TB, registry string, faults ...Fault) *Proxy {
 	tb.Helper()
 	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
 	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
-	forward.ModifyResponse = relativeLocation(registry)
+	forward.ModifyResponse = func(resp *http.Response) error { hide(registry, resp.Header); return nil }
 	p := &Proxy{faults: faults}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
@@ -54,14 +54,11 @@ func Start(tb testing.TB, registry string, faults ...Fault) *Proxy {
 	return p
 }
 
-// relativeLocation keeps the registry's own address from getting out.
-func relativeLocation(registry string) func(*http.Response) error {
-	return func(resp *http.Response) error {
-		if u, err := url.Parse(resp.Header.Get("Location")); err == nil && u.Host == registry {
-			u.Scheme, u.Host = "", ""
-			resp.Header.Set("Location", u.String())
-		}
-		return nil
+// hide keeps the registry's own address from getting out.
+func hide(registry string, h http.Header) {
+	if u, err := url.Parse(h.Get("Location")); err == nil && u.Host == registry {
+		u.Scheme, u.Host = "", ""
+		h.Set("Location", u.String())
 	}
 }
 

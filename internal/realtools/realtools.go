@@ -5,6 +5,7 @@ package realtools
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -81,7 +82,7 @@ func start(tb testing.TB, bin string) (string, *os.Process) {
 	}
 	log := filepath.Join(dir, "log")
 	process, exited := startGuarded(tb, log, bin, "serve", config)
-	answered := answers(addr, exited)
+	answered := answers(tb.Context(), addr, exited)
 	said, _ := os.ReadFile(log)
 	if !answered || bytes.Contains(said, []byte("address already in use")) {
 		tb.Logf("registry: %s", said)
@@ -99,7 +100,7 @@ const guard = `log=$1; shift; "$@" </dev/null >"$log" 2>&1 & echo $!; read -r _;
 // guard has too.
 func startGuarded(tb testing.TB, log string, args ...string) (process *os.Process, exited <-chan struct{}) {
 	tb.Helper()
-	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, "guard", log}, args...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), "/bin/sh", append([]string{"-c", guard, "guard", log}, args...)...)
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -132,7 +133,7 @@ func startGuarded(tb testing.TB, log string, args ...string) (process *os.Proces
 
 func freeAddr(tb testing.TB) string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -140,14 +141,18 @@ func freeAddr(tb testing.TB) string {
 	return l.Addr().String()
 }
 
-func answers(addr string, exited <-chan struct{}) bool {
+func answers(ctx context.Context, addr string, exited <-chan struct{}) bool {
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		select {
 		case <-exited:
 			return false
 		case <-time.After(20 * time.Millisecond):
 		}
-		resp, err := http.Get("http://" + addr + "/v2/")
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v2/", nil)
+		if err != nil {
+			return false
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
 			_ = resp.Body.Close()
 			return resp.StatusCode == http.StatusOK

@@ -124,7 +124,7 @@ func testRandomAccess(t *testing.T, src model.Source, files map[string][]byte) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable on purpose
+	rng := rand.New(rand.NewPCG(1, 2))
 	want := files["weights/big.safetensors"]
 	b := open(t, src, "weights/big.safetensors")
 	for range 50 {
@@ -152,7 +152,7 @@ func testConcurrent(t *testing.T, src model.Source, files map[string][]byte) {
 	var all sync.WaitGroup
 	for i := range uint64(8) {
 		all.Go(func() {
-			rng := rand.New(rand.NewPCG(i, 3)) //nolint:gosec // repeatable on purpose
+			rng := rand.New(rand.NewPCG(i, 3))
 			for range 25 {
 				checkPiece(t, b, want, rng)
 			}

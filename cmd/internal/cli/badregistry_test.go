@@ -56,7 +56,11 @@ func TestChangesWhileRead(t *testing.T) {
 				if file != "" {
 					content = readCorpus(t, file)
 				}
-				dir := placed(t, map[string][]byte{name: content})
+				files := map[string][]byte{name: content}
+				if name == "config.json" { // a model has weights
+					files["model.safetensors"] = readCorpus(t, "checkpoints/handmade/st/ok.safetensors")
+				}
+				dir := placed(t, files)
 				path := filepath.Join(dir, name)
 				past := time.Now().Add(-time.Hour)
 				if err := os.Chtimes(path, past, past); err != nil {

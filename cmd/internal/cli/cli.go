@@ -20,8 +20,10 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	env      map[string]string
-	errTTY   bool // stderr is a terminal
-	inTTY    bool // stdin is a terminal
+	errTTY   bool       // stderr is a terminal
+	inTTY    bool       // stdin is a terminal
+	quiet    bool       // no progress unless it is asked for
+	width    func() int // columns of the terminal at stderr; nil for 80
 }
 
 // Main runs the command line args (args[0] is the program) and gives the exit
@@ -35,6 +37,7 @@ func Main(args, environ []string) int {
 		env:    variables(environ),
 		errTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		inTTY:  term.IsTerminal(int(os.Stdin.Fd())),
+		width:  stderrWidth,
 	}
 	return run(ctx, args, s)
 }
@@ -55,6 +58,14 @@ func run(ctx context.Context, args []string, s *streams) int {
 		err = fail(exitInterrupted, errors.New("interrupted"))
 	}
 	return report(s, err)
+}
+
+func stderrWidth() int {
+	width, _, err := term.GetSize(int(os.Stderr.Fd()))
+	if err != nil || width <= 0 {
+		return 80
+	}
+	return width
 }
 
 // variables reads the form of os.Environ; the last of several values counts.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ import (
 )
 
 type convertOptions struct {
+	selection   selection
 	progress    progressFlags
 	to          string
 	selectPath  string
@@ -36,7 +38,9 @@ index rewritten; files that are no weights are copied. What is no tensor is list
 left behind. With --to torch safetensors becomes a file that torch.load(weights_only=True)
 reads.
 
-OUT for a directory must be new or empty.`,
+Without OUT a file is written beside IN, under the name that loaders expect:
+pytorch_model.bin becomes model.safetensors. An OUT that is a file is replaced, when all
+is there. OUT for a directory must be new or empty.`,
 		Example: `  weightseal convert pytorch_model.bin model.safetensors
   weightseal convert checkpoint.ckpt model.safetensors --select state_dict
   weightseal convert ./my-model ./my-model-safetensors
@@ -55,16 +59,20 @@ OUT for a directory must be new or empty.`,
 	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
 	f.BoolVar(&o.keepAliases, "keep-aliases", false, "write every name of tied tensors")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.selection.add(f)
 	o.progress.add(f)
 	return cmd
 }
 
 func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptions) error {
-	if err := errors.Join(oneOf("output", o.output, "text", "json"), oneOf("to", o.to, "safetensors", "torch")); err != nil {
+	if err := errors.Join(oneOf("output", o.output, "text", "json"), oneOf("to", o.to, "safetensors", "torch"), o.progress.check()); err != nil {
 		return err
 	}
 	m, _, err := openModel(ctx, in, oci.Options{})
 	if err != nil {
+		return err
+	}
+	if err := o.selection.apply(m); err != nil {
 		return err
 	}
 	if len(m.Files) == 0 {
@@ -93,6 +101,12 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	if info, err := os.Stat(out); err == nil && info.IsDir() {
 		out = filepath.Join(out, convert.OutputPath(f.Path, opt.To))
 	}
+	if info, err := os.Stat(out); err == nil && !info.Mode().IsRegular() {
+		return usage("give OUT the name of a file", "%s is no regular file", out)
+	}
+	if sameFile(in, out) {
+		return usage("give OUT another name", "%s would be written over itself", in)
+	}
 	blob, err := m.Open(ctx, f.Path)
 	if err != nil {
 		return err
@@ -108,6 +122,31 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	}
 	bar.close()
 	return printConverted(s, output, []convertedFile{describePlan(plan, in, out)})
+}
+
+// sameFile says whether two names lead to one file.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// leftovers gives an error for what training leaves in a model's folder: it is
+// no part of the model, and is never dropped silently.
+func leftovers(m *model.Model) error {
+	var paths, flags []string
+	for _, f := range m.Files {
+		if f.Training && wantsConversion(f, model.Safetensors) {
+			paths, flags = append(paths, f.Path), append(flags, "--exclude "+f.Path)
+		}
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	return fail(exitPolicy, fmt.Errorf("training leftovers are not part of a model: %s", strings.Join(paths, ", ")), "leave them out: "+strings.Join(flags, " "))
 }
 
 // cannotConvert adds to a failed conversion what the scan says of the model:
@@ -152,7 +191,10 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 	if out == "" {
 		return usage("weightseal convert DIR OUTDIR", "a directory is converted into another one: OUT is missing")
 	}
-	if err := checkTarget(out, false); err != nil {
+	if err := checkEmpty(out, "choose another directory"); err != nil {
+		return err
+	}
+	if err := leftovers(m); err != nil {
 		return err
 	}
 	for _, f := range m.Files {
@@ -164,9 +206,11 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 	if err != nil {
 		return err
 	}
-	for _, p := range set.Plans {
-		defer p.Close()
-	}
+	defer func() {
+		for _, p := range set.Plans {
+			p.Close()
+		}
+	}()
 	if err := checkKept(ctx, s, m, set.Kept, opt.To); err != nil {
 		return err
 	}

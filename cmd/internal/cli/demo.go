@@ -99,7 +99,7 @@ func (d *demo) run(ctx context.Context) error {
 		want  int
 		args  []string
 	}{
-		{"A model as people have it: torch.save, a pickle inside.", exitPolicy, []string{"scan", in}},
+		{"A model as people have it: torch.save, a pickle inside.", exitOK, []string{"scan", in, "--fail-on", "review"}},
 		{"A key to sign with.", exitOK, []string{"keygen", "--output-key-prefix", filepath.Join(d.dir, "cosign")}},
 		{"Push: converted on the way, attested, signed.", exitOK, []string{"push", in, d.ref, "--key", key, "--plain-http"}},
 		{"The gate: verify without the weights.", exitOK, []string{"verify", d.ref, "--key", pub, "--plain-http"}},
@@ -120,7 +120,7 @@ func (d *demo) step(ctx context.Context, title string, want int, args []string) 
 	fmt.Fprintf(d.s.out, "\n# %s\n$ %s %s\n", title, program, shown)
 	var output bytes.Buffer
 	env := map[string]string{"COSIGN_PASSWORD": "demo", "PATH": d.s.getenv("PATH"), "HOME": d.dir}
-	code := run(ctx, append([]string{program}, args...), &streams{in: strings.NewReader(""), out: &output, err: &output, env: env})
+	code := run(ctx, append([]string{program}, args...), &streams{in: strings.NewReader(""), out: &output, err: &output, env: env, quiet: true})
 	text := strings.ReplaceAll(output.String(), d.dir+string(filepath.Separator), "")
 	if _, err := io.WriteString(d.s.out, text); err != nil {
 		return err

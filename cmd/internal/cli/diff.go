@@ -63,6 +63,9 @@ func runDiff(ctx context.Context, s *streams, a, b string, o *diffOptions) error
 	if err := oneOf("output", o.output, "text", "json"); err != nil {
 		return err
 	}
+	if err := o.progress.check(); err != nil {
+		return err
+	}
 	opt, err := o.registry.options(s)
 	if err != nil {
 		return err
@@ -108,7 +111,7 @@ func modelTensors(ctx context.Context, source string, opt oci.Options, selectPat
 			continue
 		}
 		byFile[f.Path] = tensors
-		for _, t := range inFolder(f.Path, tensors) {
+		for _, t := range inFolder(f.Path, "/", tensors) {
 			if _, twice := all[t.Name]; twice {
 				return nil, "", fail(exitUsage, fmt.Errorf("%s: two files hold a tensor named %q", source, t.Name), "compare file by file")
 			}

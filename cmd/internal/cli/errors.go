@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/weightseal/weightseal/attest"
@@ -87,6 +89,8 @@ func classifyTrust(err error) (int, []string, bool) {
 	switch {
 	case errors.Is(err, attest.ErrNoAttestation):
 		return exitAttestation, []string{"push it with a key, and the attestation is made: weightseal push SOURCE REF --key cosign.key"}, true
+	case errors.Is(err, attest.ErrFailed):
+		return exitPolicy, nil, true
 	case errors.As(err, &verify):
 		return exitAttestation, nil, true
 	case errors.Is(err, attest.ErrPassword):
@@ -159,8 +163,18 @@ func classifyWorld(err error) (int, []string) {
 }
 
 func networkHints(err error) []string {
-	if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+	var (
+		tlsRecord tls.RecordHeaderError
+		dns       *net.DNSError
+		op        *net.OpError
+	)
+	switch {
+	case errors.As(err, &tlsRecord), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return []string{"a registry without TLS needs --plain-http"}
+	case errors.Is(err, oci.ErrNotFound):
+		return []string{"look at the name and the tag: no tag means latest"}
+	case errors.As(err, &dns), errors.As(err, &op):
+		return []string{"is the registry's name right, and does it answer?"}
 	}
 	return nil
 }

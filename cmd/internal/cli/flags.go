@@ -43,6 +43,9 @@ func (r *registryFlags) options(s *streams) (oci.Options, error) {
 	if r.concurrency < 1 {
 		return opt, usage("", "--concurrency %d: want at least 1", r.concurrency)
 	}
+	if !r.passwordStdin && r.username != "" {
+		return opt, usage("", "--username needs --password-stdin")
+	}
 	if !r.passwordStdin {
 		return opt, nil
 	}
@@ -86,9 +89,8 @@ func (sel *selection) apply(m *model.Model) error {
 }
 
 // openModel opens a SOURCE: a directory, a file, oci:DIR[:TAG] or a reference
-// in a registry. A model that comes from a store has an origin: the artifact,
-// by digest, and its files.
-func openModel(ctx context.Context, source string, opt oci.Options) (*model.Model, *attest.Origin, error) {
+// in a registry. For a model on disk the origin is nil.
+func openModel(ctx context.Context, source string, opt oci.Options) (*model.Model, *origin, error) {
 	if !strings.HasPrefix(source, "oci:") {
 		src, err := localSource(source)
 		if err != nil {
@@ -115,11 +117,18 @@ func openModel(ctx context.Context, source string, opt oci.Options) (*model.Mode
 	if err != nil {
 		return nil, nil, err
 	}
-	origin := &attest.Origin{URI: store.Reference(subject.Digest.String())}
+	from := &origin{store: store, statement: attest.Origin{URI: store.Reference(subject.Digest.String())}}
 	for _, f := range m.Files {
-		origin.Files = append(origin.Files, attest.OriginFile{Path: f.Path, Digest: f.Digest})
+		from.statement.Files = append(from.statement.Files, attest.OriginFile{Path: f.Path, Digest: f.Digest})
 	}
-	return m, origin, nil
+	return m, from, nil
+}
+
+// origin is where a model was read from, if that was a store: the artifact, by
+// digest, with its files.
+type origin struct {
+	store     oci.Store
+	statement attest.Origin
 }
 
 // localSource gives the source for what is on disk; nil when nothing is there

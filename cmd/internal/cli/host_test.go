@@ -16,7 +16,7 @@ func TestDetectHost(t *testing.T) {
 	}{
 		{"alone", []string{"/usr/bin/weightseal", "scan", "x"}, nil, host{name: "weightseal", args: []string{"scan", "x"}}},
 		{"docker metadata", []string{"docker-weightseal", "docker-cli-plugin-metadata"}, nil, host{metadata: true}},
-		{"docker", []string{"/root/.docker/cli-plugins/docker-weightseal", "weightseal", "pull", "r", "d"}, nil, host{name: "docker weightseal", args: []string{"pull", "r", "d"}}},
+		{"docker", []string{"/plugins/docker-weightseal", "weightseal", "pull", "r", "d"}, nil, host{name: "docker weightseal", args: []string{"pull", "r", "d"}}},
 		{"docker on windows", []string{"docker-weightseal.exe", "weightseal", "version"}, nil, host{name: "docker weightseal", args: []string{"version"}}},
 		{"docker with globals", []string{"docker-weightseal", "--debug", "--context", "c", "-l", "debug", "weightseal", "version"}, nil, host{name: "docker weightseal", args: []string{"version"}}},
 		{"docker global with our name as its value", []string{"docker-weightseal", "--context", "weightseal", "weightseal", "scan", "weightseal"}, nil, host{name: "docker weightseal", args: []string{"scan", "weightseal"}}},

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
@@ -101,11 +100,14 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	if err := oneOf("output", o.output, "text", "json"); err != nil {
 		return err
 	}
+	if err := o.progress.check(); err != nil {
+		return err
+	}
 	opt, err := o.registry.options(s)
 	if err != nil {
 		return err
 	}
-	m, origin, err := openModel(ctx, source, opt)
+	m, from, err := openModel(ctx, source, opt)
 	if err != nil {
 		return err
 	}
@@ -115,7 +117,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	bar := o.progress.start(s)
 	defer bar.close()
 	in := inspection{SchemaVersion: 1, Source: source, DTypes: map[string]int{}, Files: []inspectedFile{}}
-	if in.Artifact, err = viewArtifact(ctx, source, origin, opt); err != nil {
+	if in.Artifact, err = viewArtifact(ctx, source, from, opt); err != nil {
 		return err
 	}
 	var broken error
@@ -139,7 +141,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	if o.output == "json" {
 		err = printJSON(s.out, in)
 	} else {
-		err = printInspection(s, in)
+		printInspection(s, in)
 	}
 	if err == nil && len(m.Files) == 1 {
 		return broken // asked for one file, and it cannot be shown
@@ -149,8 +151,8 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 
 // viewArtifact describes the manifest that a model was read from; nil for a
 // model on disk.
-func viewArtifact(ctx context.Context, source string, origin *attest.Origin, opt oci.Options) (*artifactView, error) {
-	if origin == nil {
+func viewArtifact(ctx context.Context, source string, from *origin, opt oci.Options) (*artifactView, error) {
+	if from == nil {
 		return nil, nil
 	}
 	store, tag, err := oci.Open(source, opt)
@@ -224,7 +226,7 @@ func (in *inspection) add(f inspectedFile) {
 	}
 }
 
-func printInspection(s *streams, in inspection) error {
+func printInspection(s *streams, in inspection) {
 	if a := in.Artifact; a != nil {
 		fmt.Fprintf(s.out, "%s\n  %s\n", a.Reference, a.ArtifactType)
 		for _, at := range a.Attestations {
@@ -242,7 +244,6 @@ func printInspection(s *streams, in inspection) error {
 	if in.WeightsDigest != "" {
 		fmt.Fprintf(s.out, "weights digest %s\n", in.WeightsDigest)
 	}
-	return nil
 }
 
 func printFileDetails(s *streams, f inspectedFile) {

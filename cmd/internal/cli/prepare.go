@@ -33,8 +33,8 @@ type pushJob struct {
 	policy    *policy.Policy
 	decision  *policy.Decision
 	set       *convert.Set
-	items     []*item // the files of the artifact, sorted by path
-	origin    *attest.Origin
+	items     []*item           // the files of the artifact, sorted by path
+	from      *origin           // nil for a model on disk
 	predicate *attest.Predicate // as it was attested
 }
 
@@ -62,7 +62,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	if err != nil {
 		return nil, err
 	}
-	m, origin, err := openModel(ctx, source, opt)
+	m, from, err := openModel(ctx, source, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	if err != nil {
 		return nil, err
 	}
-	j := &pushJob{model: m, report: report, policy: p, origin: origin}
+	j := &pushJob{model: m, report: report, policy: p, from: from}
 	var planErr error
 	j.set, planErr = convert.Model(ctx, m, convert.Options{
 		To: model.Safetensors, Select: o.selectPath, WeightsOnly: o.weightsOnly || o.selectPath != "", KeepAliases: o.keepAliases,
@@ -94,7 +94,15 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	if !j.decision.Allowed {
 		return j, nil
 	}
-	return j, j.open(ctx)
+	if err := j.open(ctx); err != nil {
+		j.close()
+		return nil, err
+	}
+	if j.policy.MinLevel() > 0 && !slices.ContainsFunc(j.items, func(it *item) bool { return it.header != nil }) {
+		j.close()
+		return nil, fail(exitPolicy, fmt.Errorf("%s: no weights in it, and policy %s is about models with safetensors weights; nothing was uploaded", source, p.Name()))
+	}
+	return j, nil
 }
 
 // unplannable says which files are not worth planning: the scan has refused
@@ -373,8 +381,13 @@ func (it *item) mediaType() string {
 
 // refusal prints every file that is refused, and gives the error that ends the
 // command.
-func refusal(s *streams, d *policy.Decision) error {
+func refusal(s *streams, output string, d *policy.Decision) error {
 	refused := d.Refusals()
+	if output == "json" {
+		if err := printDecision(s, d); err != nil {
+			return err
+		}
+	}
 	for _, f := range refused {
 		fmt.Fprintf(s.err, "refused: %s: %s\n", printable(f.Path), printable(f.Reason))
 		if f.Hint != "" {
@@ -388,24 +401,36 @@ func refusal(s *streams, d *policy.Decision) error {
 	case policy.Inconvertible:
 		code = exitLossy
 	}
-	what := "files"
-	if len(refused) == 1 {
-		what = "file"
+	return fail(code, fmt.Errorf("policy %s refuses %s of %d; nothing was uploaded", d.Policy, plural(len(refused), "file"), len(d.Files)))
+}
+
+// plural counts things: 1 file, 2 files, 2 entries.
+func plural(n int, thing string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(thing, "y"):
+		thing = strings.TrimSuffix(thing, "y") + "ies"
+	default:
+		thing += "s"
 	}
-	return fail(code, fmt.Errorf("policy %s refuses %d %s of %d; nothing was uploaded", d.Policy, len(refused), what, len(d.Files)))
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
+// printDecision prints what is decided about every file, as JSON.
+func printDecision(s *streams, d *policy.Decision) error {
+	return printJSON(s.out, struct {
+		SchemaVersion int `json:"schemaVersion"`
+		*policy.Decision
+	}{1, d})
 }
 
 // printDryRun shows the decision about every file.
 func printDryRun(s *streams, output string, j *pushJob) error {
+	if output == "json" && j.decision.Allowed {
+		return printDecision(s, j.decision)
+	}
 	if output == "json" {
-		err := printJSON(s.out, struct {
-			SchemaVersion int `json:"schemaVersion"`
-			*policy.Decision
-		}{1, j.decision})
-		if err != nil || j.decision.Allowed {
-			return err
-		}
-		return refusal(s, j.decision)
+		return refusal(s, output, j.decision)
 	}
 	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "FILE\tACTION\tRESULT\tWHY")
@@ -419,8 +444,12 @@ func printDryRun(s *streams, output string, j *pushJob) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(f.Path), f.Action, printable(result), printable(f.Reason))
 	}
-	if err := w.Flush(); err != nil || j.decision.Allowed {
+	if err := w.Flush(); err != nil {
 		return err
 	}
-	return refusal(s, j.decision)
+	if j.decision.Allowed {
+		_, err := fmt.Fprintln(s.err, "nothing was uploaded (--dry-run)")
+		return err
+	}
+	return refusal(s, output, j.decision)
 }

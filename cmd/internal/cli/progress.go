@@ -26,17 +26,25 @@ func (p *progressFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&p.mode, "progress", "auto", "auto, plain, json or none (on standard error)")
 }
 
-// start begins to show progress. An unknown mode is taken as plain: progress
-// is never worth failing for.
+// check refuses a mode that does not exist.
+func (p *progressFlags) check() error {
+	return oneOf("progress", p.mode, "auto", "plain", "json", "none")
+}
+
+// start begins to show progress.
 func (p *progressFlags) start(s *streams) *progress {
 	mode := p.mode
 	if mode == "auto" {
-		mode = "plain"
-		if s.errTTY && s.getenv("TERM") != "dumb" {
+		switch {
+		case s.quiet:
+			mode = "none"
+		case s.errTTY && s.getenv("TERM") != "dumb":
 			mode = "live"
+		default:
+			mode = "plain"
 		}
 	}
-	b := &progress{w: s.err, mode: mode, files: map[string]*fileProgress{}, started: time.Now(), stop: make(chan struct{})}
+	b := &progress{w: s.err, mode: mode, width: s.width, files: map[string]*fileProgress{}, started: time.Now(), stop: make(chan struct{})}
 	if mode == "live" || mode == "plain" {
 		b.done.Add(1)
 		go b.loop()
@@ -54,6 +62,9 @@ type progress struct {
 	total   int64
 	moved   int64
 	drawn   int // lines on the terminal that the next frame replaces
+	width   func() int
+	step    string // the latest step that is no transfer
+	settled bool   // nothing is moving: the step is shown
 	started time.Time
 	lastOut time.Time
 	stop    chan struct{}
@@ -78,6 +89,7 @@ func (b *progress) event(e oci.Event) {
 		b.files[e.Path] = f
 		b.total += e.Total
 	}
+	b.settled = false
 	changed := f.phase != e.Phase
 	b.moved += e.Done - f.done
 	f.phase, f.done, f.total = e.Phase, e.Done, e.Total
@@ -91,6 +103,7 @@ func (b *progress) say(phase, what string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state(phase, what, 0)
+	b.step, b.settled = fmt.Sprintf("%-8s %s", phase, printable(what)), true
 }
 
 // state prints a change of state where states are lines; b.mu is held.
@@ -143,16 +156,26 @@ func (b *progress) frame() {
 	var out strings.Builder
 	b.rewind(&out)
 	for _, l := range lines {
-		out.WriteString(l + "\x1b[K\n")
+		out.WriteString(b.fit(l) + "\x1b[K\n")
 	}
 	b.drawn = len(lines)
 	io.WriteString(b.w, out.String())
 }
 
+// fit cuts a line to the terminal, since a wrapped one could not be replaced.
+func (b *progress) fit(line string) string {
+	width := 80
+	if b.width != nil {
+		width = b.width()
+	}
+	runes := []rune(line)
+	return string(runes[:min(len(runes), max(width-1, 1))])
+}
+
 // lines is one frame: the latest active files, then the whole.
 func (b *progress) lines() []string {
-	if len(b.files) == 0 {
-		return nil
+	if len(b.files) == 0 || b.settled {
+		return []string{b.step}
 	}
 	var active []string
 	finished := 0
@@ -170,9 +193,9 @@ func (b *progress) lines() []string {
 	var out []string
 	for _, path := range active {
 		f := b.files[path]
-		out = append(out, fmt.Sprintf("%-8s %-32.32s %s", f.phase, printable(path), rate(f.done, f.total, time.Since(f.started))))
+		out = append(out, fmt.Sprintf("%-8s %-28.28s %s", f.phase, printable(path), rate(f.done, f.total, time.Since(f.started))))
 	}
-	return append(out, fmt.Sprintf("%-8s %-32s %s", "all", fmt.Sprintf("%d of %d files", finished, len(b.files)), rate(b.moved, b.total, time.Since(b.started))))
+	return append(out, fmt.Sprintf("%-8s %-28s %s", "all", fmt.Sprintf("%d of %d files", finished, len(b.files)), rate(b.moved, b.total, time.Since(b.started))))
 }
 
 func rate(done, total int64, in time.Duration) string {
@@ -183,7 +206,7 @@ func rate(done, total int64, in time.Duration) string {
 	}
 	speed := float64(done) / seconds
 	left := time.Duration(float64(total-done) / speed * float64(time.Second)).Round(time.Second)
-	return fmt.Sprintf("%s  %9s/s  %s left", out, bytesText(int64(speed)), left)
+	return fmt.Sprintf("%s %9s/s %s", out, bytesText(int64(speed)), left)
 }
 
 // rewind moves to the first line of the last frame and clears from there on.

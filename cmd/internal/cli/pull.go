@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +46,7 @@ safetensors header is checked, and only when all of it has passed does DIR appea
 	f := cmd.Flags()
 	f.StringArrayVar(&o.keys, "key", nil, "public key `file` to trust (repeatable)")
 	f.BoolVar(&o.noVerify, "no-verify", false, "take a model without an attestation; its content is still scanned against the policy")
-	f.BoolVar(&o.overwrite, "overwrite", false, "replace DIR when it is there and not empty")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace DIR, and all that is in it, when it is there and not empty")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	addPolicy(f, &o.policy)
 	o.registry.add(f)
@@ -60,11 +61,20 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 	if o.noVerify && len(o.keys) > 0 {
 		return usage("", "--key and --no-verify exclude each other")
 	}
+	if err := o.progress.check(); err != nil {
+		return err
+	}
 	opt, err := o.registry.options(s)
 	if err != nil {
 		return err
 	}
+	if dir, err = resolvedPath(dir); err != nil {
+		return fail(exitUsage, err)
+	}
 	if err := checkTarget(dir, o.overwrite); err != nil {
+		return err
+	}
+	if err := errors.Join(checkNotHere(dir), checkApart(ref, dir)); err != nil {
 		return err
 	}
 	bar := o.progress.start(s)
@@ -193,16 +203,82 @@ func recheckFile(ctx context.Context, m *model.Model, f model.File, want *attest
 	return err
 }
 
+// checkNotHere refuses the working directory and those above it: a directory
+// appears in one step, by a rename, and whoever stands in it would be left in
+// one that is gone.
+func checkNotHere(dir string) error {
+	here, err := resolvedPath(".")
+	if err == nil && within(here, dir) {
+		return usage("give the model a directory of its own: ./NAME", "%s is the working directory, or holds it", dir)
+	}
+	return err
+}
+
+// resolvedPath gives the absolute path without links. What is not there yet
+// keeps its name; a link that leads nowhere is an error.
+func resolvedPath(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Lstat(abs); errors.Is(err, fs.ErrNotExist) {
+		return abs, nil
+	}
+	return filepath.EvalSymlinks(abs)
+}
+
+// checkApart refuses to replace the layout that is pulled from, or a directory
+// that holds it, or to write into it.
+func checkApart(ref, dir string) error {
+	rest, ok := strings.CutPrefix(ref, "oci:")
+	if !ok {
+		return nil
+	}
+	// The reference may end in a tag or digest; every shorter form that
+	// exists is compared.
+	for {
+		if layout, err := resolvedPath(rest); err == nil && (within(layout, dir) || within(dir, layout)) {
+			if _, err := os.Stat(layout); err == nil {
+				return usage("choose a directory apart from the layout", "%s and the layout %s lie in each other", dir, rest)
+			}
+		}
+		i := strings.LastIndexAny(rest, ":@")
+		if i <= 0 {
+			return nil
+		}
+		rest = rest[:i]
+	}
+}
+
+// within says whether path is dir or lies in it.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+const overwriteHint = "choose another directory, or replace this one, and all that is in it, with --overwrite"
+
 // checkTarget says whether DIR may be written.
 func checkTarget(dir string, overwrite bool) error {
+	if overwrite {
+		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+			return usage("choose another name", "%s is not a directory", dir)
+		}
+		return nil
+	}
+	return checkEmpty(dir, overwriteHint)
+}
+
+// checkEmpty wants a directory that is new or empty.
+func checkEmpty(dir, hint string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return fail(exitUsage, err)
-	case len(entries) > 0 && !overwrite:
-		return usage("choose another directory, or replace this one with --overwrite", "%s is not empty", dir)
+	case len(entries) > 0:
+		return usage(hint, "%s is not empty", dir)
 	}
 	return nil
 }
@@ -242,7 +318,7 @@ func publishDir(staging, dir string, overwrite bool) error {
 		return err
 	}
 	if !overwrite {
-		return usage("choose another directory, or replace this one with --overwrite", "%s is not empty", dir)
+		return usage(overwriteHint, "%s is not empty", dir)
 	}
 	old := staging + ".old"
 	if err := os.Rename(dir, old); err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,7 +72,10 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 	if err := oneOf("output", o.output, "text", "json"); err != nil {
 		return err
 	}
-	if o.key == "" && !o.noSign {
+	if err := o.progress.check(); err != nil {
+		return err
+	}
+	if o.key == "" && !o.noSign && !o.dryRun {
 		return usage("make a key pair: weightseal keygen, then push with --key cosign.key (or --no-sign, without an attestation)",
 			"a push is signed: --key is missing")
 	}
@@ -109,12 +113,16 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 	}
 	if !job.decision.Allowed {
 		bar.close()
-		return refusal(s, job.decision)
+		return refusal(s, o.output, job.decision)
 	}
 	return job.ship(ctx, s, store, tag, opt, signer, o.output, bar)
 }
 
 func signerError(keyFile string, err error) error {
+	var own *failure
+	if errors.As(err, &own) {
+		return own
+	}
 	hints := []string{"weightseal keygen makes a key pair"}
 	if errors.Is(err, attest.ErrPassword) {
 		hints = []string{"the password is taken from COSIGN_PASSWORD, or asked for on a terminal"}
@@ -136,16 +144,24 @@ func (j *pushJob) ship(ctx context.Context, s *streams, store oci.Store, tag str
 	if err := j.prove(); err != nil {
 		return err
 	}
-	statement, err := j.statement(staged)
-	if err != nil {
-		return err
-	}
 	if err := staged.Publish(ctx, store, ""); err != nil {
 		return err
 	}
+	bar.say("attest", staged.Manifest.Digest.String())
+	earlier, err := j.earlier(ctx, store, staged, signer)
+	if err != nil {
+		return err
+	}
+	statement, err := j.statement(staged, earlier)
+	if err != nil {
+		return err
+	}
+	if d := j.policy.Artifact(artifactFacts(j.predicate)); !d.Allowed {
+		bar.close()
+		return denied(s, d) // nothing has the tag
+	}
 	var stored *attest.Stored
-	if signer != nil {
-		bar.say("attest", staged.Manifest.Digest.String())
+	if signer != nil && !sameButTime(earlier, j.predicate) {
 		envelope, err := signer.Sign(ctx, statement)
 		if err != nil {
 			return err
@@ -158,7 +174,64 @@ func (j *pushJob) ship(ctx context.Context, s *streams, store oci.Store, tag str
 		return err
 	}
 	bar.close()
-	return j.printPushed(s, output, store.Reference(staged.Manifest.Digest.String()), staged, stored)
+	signed := "not signed"
+	switch {
+	case stored != nil:
+		signed = "attested and signed"
+	case signer != nil:
+		signed = "attested before, with the same statement"
+	}
+	return j.printPushed(s, output, store.Reference(staged.Manifest.Digest.String()), staged, stored, signed)
+}
+
+// statementBefore is a statement that our own key has signed over the same
+// artifact before.
+type statementBefore struct {
+	predicate attest.Predicate
+	here      bool // it lies where the artifact goes, not only where it came from
+}
+
+// earlier gives the statement that our own key has signed over the same
+// artifact before, where it goes or where it came from; nil when there is
+// none. What it says about conversions would be lost otherwise: the sources
+// are not here any more.
+func (j *pushJob) earlier(ctx context.Context, store oci.Store, staged *oci.Staged, signer attest.Signer) (*statementBefore, error) {
+	if signer == nil {
+		return nil, nil
+	}
+	der, err := signer.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	ours := attest.Trust{Keys: []attest.PublicKey{{Name: "our own key", DER: der}}}
+	stores := []oci.Store{store}
+	if j.from != nil {
+		stores = append(stores, j.from.store)
+	}
+	for i, s := range stores {
+		v, err := attest.Verify(ctx, s, staged.Manifest, ours)
+		if err == nil {
+			return &statementBefore{predicate: v.Predicate(), here: i == 0}, nil
+		}
+		var verify *attest.VerifyError
+		if !errors.Is(err, attest.ErrNoAttestation) && !errors.As(err, &verify) && !errors.Is(err, oci.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// sameButTime says whether a statement made before says all that the new one
+// does, whenever and by whichever version of the tool.
+func sameButTime(earlier *statementBefore, now *attest.Predicate) bool {
+	if earlier == nil || !earlier.here {
+		return false
+	}
+	old := earlier.predicate
+	old.TimeEvaluated, old.Tool = now.TimeEvaluated, now.Tool
+	a, errA := json.Marshal(old)
+	b, errB := json.Marshal(now)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // previousFiles gives the files of what the tag holds now: a file of the same
@@ -270,6 +343,7 @@ type pushedFile struct {
 	Format        string   `json:"format"`
 	ConvertedFrom string   `json:"convertedFrom,omitempty"`
 	SourceDigest  string   `json:"sourceDigest,omitempty"`
+	Ties          []string `json:"ties,omitempty"` // names recorded as another name's tensor
 	Dropped       []string `json:"dropped,omitempty"`
 }
 
@@ -278,7 +352,7 @@ type attestation struct {
 	Digest string `json:"digest"`
 }
 
-func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged, stored *attest.Stored) error {
+func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged, stored *attest.Stored, signed string) error {
 	p := pushed{
 		SchemaVersion: 1, Reference: ref, Digest: staged.Manifest.Digest.String(), MediaType: staged.Manifest.MediaType,
 		Size: staged.Manifest.Size, Policy: j.policy.Name(), Result: j.predicate.Result, Level: j.predicate.Level,
@@ -288,6 +362,9 @@ func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged
 		f := pushedFile{Path: it.path, Digest: it.descriptor.Digest.String(), Size: it.descriptor.Size, Format: it.format()}
 		if it.plan != nil {
 			f.ConvertedFrom, f.SourceDigest = it.file.Path, "sha256:"+it.proof.SourceDigest
+			for _, a := range it.plan.Aliases {
+				f.Ties = append(f.Ties, a.Removed)
+			}
 			for _, d := range it.plan.Dropped {
 				f.Dropped = append(f.Dropped, fmt.Sprintf("%s (%s)", d.Path, d.Kind))
 			}
@@ -301,17 +378,20 @@ func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged
 		line := fmt.Sprintf("%s  %s", f.Path, bytesText(f.Size))
 		if f.ConvertedFrom != "" {
 			line += "  converted from " + f.ConvertedFrom
+			if n := len(f.Ties); n > 0 {
+				line += fmt.Sprintf(", %s", plural(n, "tied name"))
+			}
 			if n := len(f.Dropped); n > 0 {
-				line += fmt.Sprintf(", %d entries that are no tensors left behind", n)
+				line += fmt.Sprintf(", %s beside the weights left behind", plural(n, "entry"))
 			}
 		}
 		fmt.Fprintln(s.err, printable(line))
 	}
-	signed := "not signed"
-	if stored != nil {
-		signed = "attested and signed"
+	fmt.Fprintf(s.err, "%s, ST%d, %s, %s\n", p.Result, p.Level, plural(j.predicate.Summary.Tensors, "tensor"), signed)
+	_, _, reasons := j.predicate.Evaluate()
+	for _, r := range reasons {
+		fmt.Fprintf(s.err, "  %s\n", printable(r))
 	}
-	fmt.Fprintf(s.err, "%s, ST%d, %d tensors, %s\n", p.Result, p.Level, j.predicate.Summary.Tensors, signed)
 	_, err := fmt.Fprintln(s.out, ref)
 	return err
 }

@@ -27,6 +27,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          rootArgs,
+		Version:       buildVersion(),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: h.name},
 		// Suggestions below are ours, so that they come as hints.
@@ -37,6 +38,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 		return usage(cmd.CommandPath()+" --help", "%w", err)
 	})
 	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetVersionTemplate(program + " " + buildVersion() + "\n")
 	root.AddGroup(
 		&cobra.Group{ID: "ship", Title: "Ship and use models:"},
 		&cobra.Group{ID: "look", Title: "Look into models:"},

@@ -70,6 +70,9 @@ func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) 
 	if err != nil {
 		return usage("", "--fail-on: %w", err)
 	}
+	if err := o.progress.check(); err != nil {
+		return err
+	}
 	opt, err := o.registry.options(s)
 	if err != nil {
 		return err

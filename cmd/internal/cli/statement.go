@@ -20,14 +20,18 @@ import (
 
 const toolURI = "https://github.com/weightseal/weightseal"
 
-// statement puts together what is known about a staged artifact.
-func (j *pushJob) statement(staged *oci.Staged) ([]byte, error) {
+// statement puts together what is known about a staged artifact. earlier is
+// what our own key has said about the same artifact before: its conversions and
+// its origin still hold where files have not been converted here.
+func (j *pushJob) statement(staged *oci.Staged, earlier *statementBefore) ([]byte, error) {
 	p := &attest.Predicate{
 		TimeEvaluated: time.Now().UTC().Format(time.RFC3339),
 		Tool:          attest.Tool{URI: toolURI, Version: buildVersion()},
 		Policy:        attest.PolicyRef{Name: j.policy.Name(), Digest: map[string]string{"sha256": j.policy.Digest()}},
-		Origin:        j.origin,
 		Conversions:   []attest.Conversion{},
+	}
+	if j.from != nil {
+		p.Origin = &j.from.statement
 	}
 	var err error
 	if p.Artifact, err = attest.DescribeArtifact(staged.Manifest, staged.ManifestBytes); err != nil {
@@ -49,6 +53,9 @@ func (j *pushJob) statement(staged *oci.Staged) ([]byte, error) {
 		}
 	}
 	p.WeightsDigest = weightsDigest(byFile)
+	if earlier != nil && len(p.Conversions) == 0 && len(earlier.predicate.Conversions) > 0 {
+		p.Conversions, p.Origin = earlier.predicate.Conversions, earlier.predicate.Origin
+	}
 	if j.predicate, err = p.Completed(); err != nil {
 		return nil, err
 	}
@@ -188,16 +195,16 @@ func conversion(it *item) attest.Conversion {
 
 // weightsDigest is the identity of a model's weights: the set digest over the
 // tensors of all weight files together. The name of a tensor in a folder
-// begins with the folder, so that the parts of a pipeline (unet/, vae/) do not
-// collide; "" when two files of one folder hold the same name, since then there
-// is no one set of weights.
+// begins with the folder and a NUL, which no tensor name holds, so that the
+// parts of a pipeline (unet/, vae/) do not collide; "" when two files of one
+// folder hold the same name, since then there is no one set of weights.
 func weightsDigest(byFile map[string][]safetensors.TensorDigest) string {
 	if len(byFile) == 0 {
 		return ""
 	}
 	var all []safetensors.TensorDigest
 	for file, tensors := range byFile {
-		all = append(all, inFolder(file, tensors)...)
+		all = append(all, inFolder(file, "\x00", tensors)...)
 	}
 	digest, err := safetensors.SetDigest(all)
 	if err != nil {
@@ -207,14 +214,14 @@ func weightsDigest(byFile map[string][]safetensors.TensorDigest) string {
 }
 
 // inFolder puts the folder of a weight file before the names of its tensors.
-func inFolder(file string, tensors []safetensors.TensorDigest) []safetensors.TensorDigest {
+func inFolder(file, separator string, tensors []safetensors.TensorDigest) []safetensors.TensorDigest {
 	dir := path.Dir(file)
 	if dir == "." {
 		return tensors
 	}
 	out := slices.Clone(tensors)
 	for i := range out {
-		out[i].Name = dir + "/" + out[i].Name
+		out[i].Name = dir + separator + out[i].Name
 	}
 	return out
 }

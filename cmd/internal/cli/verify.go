@@ -57,6 +57,9 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 	if err := oneOf("output", o.output, "text", "json", "statement"); err != nil {
 		return err
 	}
+	if err := o.progress.check(); err != nil {
+		return err
+	}
 	opt, err := o.registry.options(s)
 	if err != nil {
 		return err
