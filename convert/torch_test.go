@@ -14,6 +14,7 @@ import (
 
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
+	"github.com/weightseal/weightseal/internal/realtools"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -35,24 +36,10 @@ type loadedTensor struct {
 	Ptr    uint64
 }
 
-// pythonWithTorch finds the interpreter that has torch: the first python3, or
-// the system's where another comes first in the path.
-func pythonWithTorch(tb testing.TB) string {
-	tb.Helper()
-	const look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
-	for _, python := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(python, "-c", look).Run() == nil {
-			return python
-		}
-	}
-	tb.Fatal("this test needs python3 with torch (Debian: python3-torch)")
-	return ""
-}
-
 // torchLoad lets the real torch load files.
 func torchLoad(tb testing.TB, args ...string) []loaded {
 	tb.Helper()
-	cmd := exec.Command(pythonWithTorch(tb), append([]string{filepath.Join("testdata", "tensors.py")}, args...)...)
+	cmd := exec.Command(realtools.Python(tb), append([]string{filepath.Join("testdata", "tensors.py")}, args...)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()

@@ -16,7 +16,7 @@ const copyStep = 32 << 20
 
 const (
 	filePage  = 4 << 10
-	copyBlock = 1 << 20
+	copyBlock = 256 << 10
 )
 
 // WriteFile writes the output to path, by kernel copies where a range of the

@@ -25,10 +25,12 @@ func open(t testing.TB, ref string) oci.Store {
 	return s
 }
 
-// inProcess starts a registry in this process and gives its HOST:PORT.
+// inProcess starts a registry in this process and gives its HOST:PORT. Its
+// blobs are on disk, since many of them run at the same time.
 func inProcess(t testing.TB, referrers bool) string {
 	t.Helper()
-	srv := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(referrers), ggcr.Logger(log.New(io.Discard, "", 0))))
+	srv := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(referrers),
+		ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(t.TempDir())), ggcr.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(srv.Close)
 	return strings.TrimPrefix(srv.URL, "http://")
 }

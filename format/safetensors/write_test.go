@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -60,8 +61,9 @@ func TestNewHeader(t *testing.T) {
 	}
 }
 
-func TestNewHeaderRefuses(t *testing.T) {
-	t.Parallel()
+func TestNewHeaderRefuses(t *testing.T) { // not parallel: some headers have 100 MB
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(300 << 20)) // collect between them
+	long := strings.Repeat("a", MaxHeaderLength)
 	tests := map[string]struct {
 		specs []Spec
 		meta  map[string]string
@@ -78,13 +80,12 @@ func TestNewHeaderRefuses(t *testing.T) {
 		"half a byte":         {[]Spec{{"a", F4, []uint64{3}}}, nil, MisalignedSlice},
 		"overflow":            {[]Spec{{"a", F32, []uint64{1 << 40, 1 << 40}}}, nil, ValidationOverflow},
 		"sum overflow":        {many(5, Spec{DType: U8, Shape: []uint64{1<<61 - 1}}), nil, ValidationOverflow},
-		"header too long":     {[]Spec{{strings.Repeat("a", MaxHeaderLength), F32, nil}}, nil, HeaderTooLarge},
+		"header too long":     {[]Spec{{long, F32, nil}}, nil, HeaderTooLarge},
 		"metadata too long":   {nil, map[string]string{"a": strings.Repeat("\x00", MaxHeaderLength/6)}, HeaderTooLarge},
-		"too long by padding": {[]Spec{{strings.Repeat("a", MaxHeaderLength-len(`{"":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}`)+1), U8, nil}}, nil, HeaderTooLarge},
+		"too long by padding": {[]Spec{{long[:MaxHeaderLength-len(`{"":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}`)+1], U8, nil}}, nil, HeaderTooLarge},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			_, _, err := NewHeader(tt.specs, tt.meta)
 			if got := kindOf(t, err); got != tt.kind {
 				t.Errorf("kind %s (%.200v), want %s", got, err, tt.kind)
@@ -96,9 +97,10 @@ func TestNewHeaderRefuses(t *testing.T) {
 	}
 }
 
-// TestLongestHeader: the cap itself is allowed, on both sides.
+// TestLongestHeader: the cap itself is allowed, on both sides. Not parallel,
+// for its memory.
 func TestLongestHeader(t *testing.T) {
-	t.Parallel()
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(300 << 20))
 	frame := len(`{"":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}`)
 	h, raw, err := NewHeader([]Spec{{strings.Repeat("a", MaxHeaderLength-frame), U8, nil}}, nil)
 	if err != nil {

@@ -126,14 +126,19 @@ func CutUpload(n int64) Fault {
 // connection.
 func CutDownload(n int) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		resp := record(r, next)
-		copyHeader(w, resp)
-		body := resp.Body.Bytes()
-		_, _ = w.Write(body[:min(n, len(body))])
-		_ = http.NewResponseController(w).Flush()
+		begin(w, r, next, n)
 		reset(w)
 		return true
 	}
+}
+
+// begin sends the first n bytes of the registry's answer.
+func begin(w http.ResponseWriter, r *http.Request, next http.Handler, n int) {
+	resp := record(r, next)
+	copyHeader(w, resp)
+	body := resp.Body.Bytes()
+	_, _ = w.Write(body[:min(n, len(body))])
+	_ = http.NewResponseController(w).Flush()
 }
 
 // Short sends the answer without its last n bytes, and says that this is all.
@@ -188,11 +193,7 @@ func Endless() Fault {
 // client goes away.
 func Hang(n int) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		resp := record(r, next)
-		copyHeader(w, resp)
-		body := resp.Body.Bytes()
-		_, _ = w.Write(body[:min(n, len(body))])
-		_ = http.NewResponseController(w).Flush()
+		begin(w, r, next, n)
 		<-r.Context().Done()
 		return true
 	}

@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -514,7 +515,8 @@ func testConcurrentPush(t *testing.T, s oci.Store, again func() oci.Store) {
 	wg.Wait()
 }
 
-// cancelReader cancels while it is read.
+// cancelReader cancels while it is read. From then on it is slow: a registry in
+// this process keeps in memory what arrives before the push has stopped.
 type cancelReader struct {
 	cancel context.CancelFunc
 	after  int64
@@ -523,6 +525,7 @@ type cancelReader struct {
 func (c cancelReader) ReadAt(p []byte, off int64) (int, error) {
 	if off >= c.after {
 		c.cancel()
+		time.Sleep(20 * time.Millisecond)
 	}
 	clear(p)
 	return len(p), nil

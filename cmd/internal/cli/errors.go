@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/weightseal/weightseal/attest"
@@ -101,16 +102,15 @@ func classifyTrust(err error) (int, []string, bool) {
 
 func classifyConversion(err error) (int, []string, bool) {
 	var (
-		forbidden   *torch.ForbiddenError
-		ambiguous   *torch.AmbiguousError
-		unsupported *torch.UnsupportedError
-		clash       *convert.ClashError
-		index       *convert.IndexError
-		proof       *convert.ProofError
-		refused     *torch.RefusedError
-		malformed   *torch.FormatError
-		stream      *pickle.Error
-		broken      *safetensors.Error
+		forbidden *torch.ForbiddenError
+		ambiguous *torch.AmbiguousError
+		clash     *convert.ClashError
+		index     *convert.IndexError
+		proof     *convert.ProofError
+		refused   *torch.RefusedError
+		malformed *torch.FormatError
+		stream    *pickle.Error
+		broken    *safetensors.Error
 	)
 	switch {
 	case errors.As(err, &forbidden) && !forbidden.Inert:
@@ -123,8 +123,8 @@ func classifyConversion(err error) (int, []string, bool) {
 			hints = append(hints, "--select "+c)
 		}
 		return exitLossy, hints, true
-	case errors.As(err, &unsupported):
-		return exitLossy, nonEmpty(unsupported.Next), true
+	case errors.As(err, new(*torch.UnsupportedError)):
+		return exitLossy, nextSteps(err), true
 	case errors.As(err, &clash):
 		return exitLossy, []string{"choose one of them: --exclude " + strings.Join(clash.Exclude, " --exclude "), "see whether they hold the same weights: weightseal diff"}, true
 	case errors.As(err, &index):
@@ -179,11 +179,31 @@ func networkHints(err error) []string {
 	return nil
 }
 
-func nonEmpty(s string) []string {
-	if s == "" {
-		return nil
+// nextSteps gives what every *torch.UnsupportedError in err says to do next: a
+// folder may have several files that cannot be converted.
+func nextSteps(err error) []string {
+	if u, ok := err.(*torch.UnsupportedError); ok { //nolint:errorlint // this walks the chain itself
+		if u.Next == "" {
+			return nil
+		}
+		return []string{u.Next}
 	}
-	return []string{s}
+	var causes []error
+	switch e := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() []error }:
+		causes = e.Unwrap()
+	case interface{ Unwrap() error }:
+		causes = []error{e.Unwrap()}
+	}
+	var steps []string
+	for _, cause := range causes {
+		for _, step := range nextSteps(cause) {
+			if !slices.Contains(steps, step) {
+				steps = append(steps, step)
+			}
+		}
+	}
+	return steps
 }
 
 // printable makes text from outside safe for a terminal: control characters

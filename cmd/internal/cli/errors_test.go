@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,12 +38,17 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// What to do next is told once.
+// What to do next is told once, and for every file that needs something else.
 func TestNextStepIsAHint(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	report(&streams{err: &out}, &torch.UnsupportedError{Path: "w", What: "sparse tensor", Next: "save w.to_dense()"})
 	if got := out.String(); strings.Count(got, "to_dense") != 1 || !strings.HasSuffix(got, "\nhint: save w.to_dense()\n") {
 		t.Errorf("%s", got)
+	}
+	sparse, meta := &torch.UnsupportedError{Next: "one"}, &torch.UnsupportedError{Next: "two"}
+	err := fmt.Errorf("dir: %w", errors.Join(fmt.Errorf("a: %w", sparse), meta, sparse))
+	if got := classify(err).hints; !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("%q", got)
 	}
 }

@@ -128,7 +128,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 			return err
 		}
 		if err != nil {
-			view.Problem = err.Error()
+			view.Problem = strings.Join(append([]string{err.Error()}, nextSteps(err)...), "; ")
 			broken = errors.Join(broken, fmt.Errorf("%s: %w", f.Path, err))
 		}
 		in.add(view)
