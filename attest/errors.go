@@ -31,24 +31,48 @@ type Attempt struct {
 	Err    error  `json:"-"`
 }
 
-// maxTold is how many attempts an error's text names: all are in Tried.
+// maxTold is how many reasons an error's text names: all are in Tried.
 const maxTold = 5
 
 func (e *VerifyError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "no attestation of %s can be trusted (%d looked at)", e.Subject, len(e.Tried))
-	for i, a := range e.Tried {
+	sep, left := ": ", len(e.Tried)
+	for i, g := range e.byReason() {
 		if i == maxTold {
-			fmt.Fprintf(&b, "; and %d more", len(e.Tried)-maxTold)
+			fmt.Fprintf(&b, "; and %d more", left)
 			break
 		}
-		sep := "; "
-		if i == 0 {
-			sep = ": "
+		where := g.first.Where
+		if g.n > 1 {
+			where = fmt.Sprintf("%d attestations", g.n)
 		}
-		b.WriteString(sep + a.Where + ": " + a.Reason)
+		b.WriteString(sep + where + ": " + g.first.Reason)
+		sep, left = "; ", left-g.n
 	}
 	return b.String()
+}
+
+// alike is attempts with one reason.
+type alike struct {
+	first Attempt
+	n     int
+}
+
+// byReason groups the attempts, in the order in which the reasons came up.
+func (e *VerifyError) byReason() []alike {
+	var groups []alike
+	at := map[string]int{}
+	for _, a := range e.Tried {
+		i, ok := at[a.Reason]
+		if !ok {
+			i = len(groups)
+			at[a.Reason] = i
+			groups = append(groups, alike{first: a})
+		}
+		groups[i].n++
+	}
+	return groups
 }
 
 // Unwrap gives the causes.

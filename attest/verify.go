@@ -210,7 +210,7 @@ func (a *assessor) assess(l located) (*Verified, error) {
 		if e.foreign() {
 			return nil, errForeign
 		}
-		return nil, fmt.Errorf("not signed by any of the %d trusted keys", len(a.keys))
+		return nil, errors.New(notSigned(len(a.keys)))
 	}
 	st, err := decodeStatement(e.payload)
 	if err != nil {
@@ -317,22 +317,29 @@ func (a *assessor) checkFiles(p *Predicate) error {
 // checks is the list of what was done, in the order it was done.
 func (a *assessor) checks(v *Verified, statementType string) []Check {
 	p := &v.predicate
-	age := Check{Name: "age", Detail: "no limit asked for"}
-	if a.maxAge > 0 {
-		age = Check{Name: "age", Detail: "not older than " + a.maxAge.String(), Done: true}
-	}
-	return []Check{
+	checks := []Check{
 		{"signature", "DSSE signature by " + v.keyName, true},
 		{"statement", statementType + " with predicate " + PredicateType, true},
 		{"subject", "exactly one, " + v.subject, true},
 		{"artifact", "manifest, config and media types are those in the statement", true},
 		{"files", fmt.Sprintf("%d files, each with path, digest and size as in the manifest, and no other", len(p.Files)), true},
-		{"result", fmt.Sprintf("%s at level %d, recomputed from the statement's facts", p.Result, p.Level), true},
+		{"result", fmt.Sprintf("%s, ST%d, recomputed from the statement's facts", p.Result, p.Level), true},
 		{"time", "evaluated " + p.TimeEvaluated + ", by the signer's clock", true},
-		age,
-		{"transparency log", "not checked (key-based)", false},
-		{ContentsCheck, "not read: a pull or a deep verification checks them", false},
 	}
+	if a.maxAge > 0 {
+		checks = append(checks, Check{"age", "not older than " + a.maxAge.String(), true})
+	}
+	return append(checks,
+		Check{"transparency log", "a key was used", false},
+		Check{ContentsCheck, "not read: a pull or a deep verification checks them", false})
+}
+
+// notSigned is the reason most often told.
+func notSigned(keys int) string {
+	if keys == 1 {
+		return "not signed by the trusted key"
+	}
+	return "not signed by any of the trusted keys"
 }
 
 // DescribeArtifact gives what a statement says about the artifact itself.

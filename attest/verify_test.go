@@ -46,7 +46,7 @@ func TestVerifyGood(t *testing.T) {
 				told[c.Name] = c.Done
 			}
 			for check, done := range map[string]bool{"signature": true, "subject": true, "statement": true, "artifact": true, "files": true,
-				"result": true, "time": true, "age": false, "transparency log": false, "file contents": false} {
+				"result": true, "time": true, "transparency log": false, "file contents": false} {
 				if got, ok := told[check]; !ok || got != done {
 					t.Errorf("check %q: told %v, done %v", check, ok, got)
 				}
@@ -125,13 +125,13 @@ func badEnvelopes() map[string]bad {
 		}, "statement is about \"sha256:"},
 		"altered payload": {func(tb testing.TB, m *testModel) []byte {
 			return altered(tb, sign(tb, key(tb, ourKey), m.statement(tb)), `"level":4`, `"level":3`)
-		}, "not signed by any of the 1 trusted keys"},
+		}, "not signed by the trusted key"},
 		"wrong key": {func(tb testing.TB, m *testModel) []byte {
 			return sign(tb, key(tb, otherKey), m.statement(tb))
-		}, "not signed by any"},
+		}, "not signed by the trusted key"},
 		"no signature bytes": {func(tb testing.TB, m *testModel) []byte {
 			return []byte(`{"payloadType":"application/vnd.in-toto+json","payload":"` + base64.StdEncoding.EncodeToString(m.statement(tb)) + `","signatures":[{"sig":""}]}`)
-		}, "not signed by any"},
+		}, "not signed by the trusted key"},
 		"no signatures": {func(tb testing.TB, m *testModel) []byte {
 			return []byte(`{"payloadType":"application/vnd.in-toto+json","payload":"` + base64.StdEncoding.EncodeToString(m.statement(tb)) + `","signatures":[]}`)
 		}, "0 signatures"},
@@ -143,14 +143,14 @@ func badEnvelopes() map[string]bad {
 			}
 			return fmt.Appendf(nil, `{"payloadType":"application/vnd.in-toto+json","payload":%q,"signatures":[{"sig":%q}]}`,
 				base64.StdEncoding.EncodeToString(st), base64.StdEncoding.EncodeToString(sig))
-		}, "not signed by any"},
+		}, "not signed by the trusted key"},
 		"other payload type": {func(tb testing.TB, m *testModel) []byte {
 			return envelopeOf(tb, key(tb, ourKey), "application/json", m.statement(tb))
 		}, `payload type is "application/json"`},
 		"payload type exchanged": {func(tb testing.TB, m *testModel) []byte {
 			raw := envelopeOf(tb, key(tb, ourKey), "application/json", m.statement(tb))
 			return bytes.Replace(raw, []byte("application/json"), []byte("application/vnd.in-toto+json"), 1)
-		}, "not signed by any"},
+		}, "not signed by the trusted key"},
 		"two subjects": {func(tb testing.TB, m *testModel) []byte {
 			hex := m.subject.Digest.Encoded()
 			st := bytes.Replace(m.statement(tb), []byte(`"subject":[`), []byte(`"subject":[{"name":"a","digest":{"sha256":"`+hex+`"}},`), 1)
@@ -586,14 +586,24 @@ func TestVerifyFlood(t *testing.T) {
 
 func TestVerifyError(t *testing.T) {
 	t.Parallel()
-	e := &VerifyError{Subject: "sha256:x"}
-	for i := range 7 {
-		e.Tried = append(e.Tried, Attempt{Where: fmt.Sprint("w", i), Reason: "r"})
+	for reasons, want := range map[string]string{
+		"a":         "(1 looked at): w0: a",
+		"aaa":       "(3 looked at): 3 attestations: a",
+		"aba":       "(3 looked at): 2 attestations: a; w1: b",
+		"abcdefg":   "(7 looked at): w0: a; w1: b; w2: c; w3: d; w4: e; and 2 more",
+		"abcdeeffg": "(9 looked at): w0: a; w1: b; w2: c; w3: d; 2 attestations: e; and 3 more",
+	} {
+		e := &VerifyError{Subject: "sha256:x"}
+		for i, r := range reasons {
+			e.Tried = append(e.Tried, Attempt{Where: fmt.Sprint("w", i), Reason: string(r)})
+		}
+		e.Tried[len(e.Tried)-1].Err = ErrFailed
+		if e.Error() != "no attestation of sha256:x can be trusted "+want || !errors.Is(e, ErrFailed) {
+			t.Errorf("%s: got %s", reasons, e)
+		}
 	}
-	e.Tried[6].Err = ErrFailed
-	want := "no attestation of sha256:x can be trusted (7 looked at): w0: r; w1: r; w2: r; w3: r; w4: r; and 2 more"
-	if e.Error() != want || !errors.Is(e, ErrFailed) {
-		t.Errorf("got %s", e)
+	if one, two := notSigned(1), notSigned(2); one != "not signed by the trusted key" || two != "not signed by any of the trusted keys" {
+		t.Errorf("%s, %s", one, two)
 	}
 }
 

@@ -71,7 +71,7 @@ var refusals = map[string]any{
 	"complex128.pt": new(*torch.UnsupportedError), "meta.pt": new(*torch.UnsupportedError),
 	"quantized.pt": new(*torch.UnsupportedError), "sparse.pt": new(*torch.UnsupportedError),
 	"jit_frozen.pt": new(*torch.UnsupportedError), "jit_script.pt": new(*torch.UnsupportedError), "jit_trace.pt": new(*torch.UnsupportedError),
-	"module.pt": new(*torch.ForbiddenError), "module_legacy.pt": new(*torch.ForbiddenError), "module_torch_only.pt": new(*torch.ForbiddenError),
+	"module.pt": new(*torch.ForbiddenError), "module_legacy.pt": new(*torch.ForbiddenError), "module_torch_only.pt": new(*torch.UnsupportedError),
 	"names.pt": new(*torch.FormatError),
 }
 

@@ -9,19 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // copyStep is how much is written between two looks at the context.
 const copyStep = 32 << 20
-
-const (
-	filePage    = 4 << 10
-	copyBlock   = 1 << 20
-	copyWorkers = 2
-)
 
 // WriteFile writes the output to path, by kernel copies where a range of the
 // source is taken as it is. It writes a temporary file beside path and
@@ -93,7 +84,6 @@ type fileWriter struct {
 	out, in  *os.File // in is nil when the source is no local file
 	progress func(int64)
 	buf      []byte
-	blocks   [copyWorkers][]byte
 }
 
 func (w *fileWriter) all(ctx context.Context) error {
@@ -118,62 +108,14 @@ func (w *fileWriter) all(ctx context.Context) error {
 
 // step writes the next part of a segment.
 func (w *fileWriter) step(s *segment, at int64) (int64, error) {
-	if !s.plain() || s.summed != 0 || s.size < directRun {
-		return w.copy(s, at)
-	}
-	n := min(copyStep, s.size-at)
-	// Between pages that do not line up the kernel's copy touches each page
-	// twice, and is slower than reading and writing.
-	if w.in != nil && (s.at-s.from)%filePage == 0 {
-		done, err := kernelCopy(w.out, s.at+at, w.in, s.from+at, n)
-		if done > 0 || err != nil {
-			return done, err
+	if w.in != nil && s.plain() && s.summed == 0 && s.size >= directRun {
+		n, err := kernelCopy(w.out, s.at+at, w.in, s.from+at, min(copyStep, s.size-at))
+		if n > 0 || err != nil {
+			return n, err
 		}
 		w.in = nil // the kernel cannot do it between these two files
 	}
-	return n, w.copyRange(s.at+at, n)
-}
-
-// copyRange copies a range of the output through buffers, in blocks that end
-// on the target's pages: copyWorkers at a time, since the kernel reads for one
-// while it writes for another.
-func (w *fileWriter) copyRange(from, n int64) error {
-	var next atomic.Int64
-	next.Store(from)
-	var g errgroup.Group
-	for i := range w.blocks {
-		g.Go(func() error {
-			if w.blocks[i] == nil {
-				w.blocks[i] = make([]byte, copyBlock)
-			}
-			for {
-				end := next.Load()
-				begin := end
-				if begin == from+n {
-					return nil
-				}
-				if end = min(begin-begin%copyBlock+copyBlock, from+n); !next.CompareAndSwap(begin, end) {
-					continue
-				}
-				if err := w.copyAt(w.blocks[i][:end-begin], begin); err != nil {
-					return err
-				}
-			}
-		})
-	}
-	return g.Wait()
-}
-
-// copyAt copies the bytes at off of the output by way of b.
-func (w *fileWriter) copyAt(b []byte, off int64) error {
-	if _, err := w.plan.ReadAt(b, off); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return err
-	}
-	_, err := w.out.WriteAt(b, off)
-	return err
+	return w.copy(s, at)
 }
 
 // copy writes through a buffer; gathers come in whole blocks.
@@ -185,5 +127,13 @@ func (w *fileWriter) copy(s *segment, at int64) (int64, error) {
 	if int64(cap(w.buf)) < n {
 		w.buf = make([]byte, n)
 	}
-	return n, w.copyAt(w.buf[:n], s.at+at)
+	b := w.buf[:n]
+	if _, err := w.plan.ReadAt(b, s.at+at); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, err
+	}
+	_, err := w.out.WriteAt(b, s.at+at)
+	return n, err
 }

@@ -138,7 +138,7 @@ func TestReferrerPages(t *testing.T) {
 		"1001-at-once":  {fault: pages(1001, 2000, next), err: as[*oci.LimitError]()},
 		"empty-forever": {fault: pages(1<<30, 0, next), err: as[*oci.LimitError]()},
 		"other-host":    {fault: pages(25, 10, `<http://other.example/?start=%d>; rel="next"`), err: as[*oci.NetworkError]()},
-		"no-index":      {fault: fp.On("GET", "", notAnIndex), err: as[*oci.NetworkError]()},
+		"no-index":      {fault: fp.On("GET", "", notAnIndex), want: 0},
 		"500":           {fault: fp.Status(500, "UNKNOWN"), err: status(500)},
 		"403":           {fault: fp.Status(403, "DENIED"), err: is(oci.ErrDenied)},
 		"404":           {fault: fp.Status(404, "UNKNOWN"), want: 0},

@@ -38,6 +38,7 @@ func TestPickleCases(t *testing.T) {
 		{"ordered dict with metadata", p2 + odict + ")R}" + text("_metadata") + "}sb.", scan.Convertible, ""},
 		{"dunder state", p2 + odict + ")R}" + text("__setstate__") + "Nsb.", scan.Unsafe, "WS-PICKLE-011"},
 		{"state twice", p2 + odict + ")R}b}b.", scan.Unsafe, "WS-PICKLE-010"},
+		{"argument that changes later", p2 + odict + "(]q\x01tR0h\x01Na.", scan.Unsafe, "WS-PICKLE-017"},
 		{"state that is a class", p2 + odict + ")R" + odict + "b.", scan.Unsafe, "WS-PICKLE-010"},
 		{"allowed function as an argument", p2 + odict + "ctorch._utils\n_rebuild_tensor\n\x85R.", scan.Unsafe, "WS-PICKLE-007"},
 		{"result of a call is called", p2 + odict + ")R)R.", scan.Unsafe, "WS-PICKLE-006"},

@@ -244,7 +244,7 @@ func (j *streamJudge) remarks() {
 			// judged at the global, call or build
 		case pickle.RuleOnOpaque, pickle.RuleArgs:
 			j.r.add("WS-PICKLE-024", f.Offset, "%s", f.Detail).withOpcode(f.Opcode)
-		case pickle.RuleTextNumber, pickle.RuleFrame:
+		case pickle.RuleTextNumber, pickle.RuleFrame, pickle.RuleMutated:
 			j.r.add("WS-PICKLE-017", f.Offset, "%s", f.Detail).withOpcode(f.Opcode)
 		case pickle.RuleBuffer:
 			j.r.add("WS-PICKLE-023", f.Offset, "%s", f.Detail).withOpcode(f.Opcode)

@@ -150,6 +150,9 @@ func selectTensors(r *report, c *torch.Checkpoint) {
 		}
 	case errors.As(err, &unsupported):
 		r.add("WS-TORCH-008", -1, "%v", err)
+		if unsupported.Forbidden != nil {
+			r.forbidden(unsupported.Forbidden)
+		}
 	case errors.As(err, &ambiguous):
 		r.add("WS-TORCH-009", -1, "%v", err)
 	case errors.As(err, &forbidden):

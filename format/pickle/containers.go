@@ -58,7 +58,7 @@ func opList(m *machine) error {
 	if err := m.charge(nodeCost + slotCost*int64(len(items))); err != nil {
 		return err
 	}
-	return m.push(&List{slices.Clone(items)})
+	return m.push(&List{Items: slices.Clone(items)})
 }
 
 func opEmptySet(m *machine) error {
@@ -137,6 +137,7 @@ func (m *machine) setItems(v Value, pairs []Value) error {
 	}
 	switch v := v.(type) {
 	case *Dict:
+		m.changed(v, v.used, len(pairs))
 		v.Items = slices.Grow(v.Items, len(pairs)/2)
 		for i := 0; i < len(pairs); i += 2 {
 			if err := m.noteKey(v, &v.keys, pairs[i]); err != nil {
@@ -165,6 +166,7 @@ func (m *machine) setItems(v Value, pairs []Value) error {
 }
 
 func (m *machine) setListItems(l *List, pairs []Value) error {
+	m.changed(l, l.used, len(pairs))
 	for i := 0; i < len(pairs); i += 2 {
 		k, ok := pairs[i].(Int)
 		n := Int(len(l.Items))
@@ -205,6 +207,7 @@ func (m *machine) appendItems(v Value, items []Value) error {
 	}
 	switch v := v.(type) {
 	case *List:
+		m.changed(v, v.used, len(items))
 		v.Items = append(v.Items, items...)
 	case *Call:
 		v.Appends = append(v.Appends, items...)
@@ -238,6 +241,7 @@ func opAdditems(m *machine) error {
 		if err := m.hashable(items); err != nil {
 			return err
 		}
+		m.changed(v, v.used, len(items))
 		v.Items = append(v.Items, items...)
 	case *Call:
 		v.Appends = append(v.Appends, items...)

@@ -47,6 +47,8 @@ func (e *Error) Unwrap() error { return e.Reason }
 // The rules of findings.
 const (
 	RuleDuplicateKey  = "duplicate-key"     // a key set twice: the last value wins
+	RuleEqualKeys     = "equal-keys"        // keys of several types that are one key in Python: 1, 1.0 and True
+	RuleMutated       = "mutated-argument"  // a container changed after a call, BUILD or persistent id took it
 	RuleExtension     = "extension"         // EXT1, EXT2, EXT4: the name is not in the file
 	RuleSurrogate     = "surrogate"         // text that is not UTF-8
 	RuleBuildOnGlobal = "build-on-global"   // BUILD changes an imported object

@@ -12,7 +12,7 @@ import (
 // keys that are set twice.
 type keySet struct {
 	text  map[string]struct{}
-	other map[any]struct{}
+	other map[any]byte // with the kind of the first
 }
 
 // forgetKeys lets go of all key sets: only findings need them.
@@ -48,13 +48,16 @@ func (m *machine) noteKey(owner Value, set **keySet, key Value) error {
 	if err := m.charge(keyCost); err != nil {
 		return err
 	}
-	var again bool
+	var again, alien bool
 	if isText {
 		again = (*set).addText(text)
 	} else {
-		again = (*set).addOther(other)
+		again, alien = (*set).addOther(other, keyKind(key))
 	}
-	if again {
+	switch {
+	case alien:
+		m.find(RuleEqualKeys, "key %s equals one of another type", quoteKey(key, text))
+	case again:
 		m.find(RuleDuplicateKey, "key %s is set again", quoteKey(key, text))
 	}
 	return nil
@@ -69,13 +72,29 @@ func (k *keySet) addText(s string) (again bool) {
 	return len(k.text) == n
 }
 
-func (k *keySet) addOther(v any) (again bool) {
+// addOther says whether the key was there, and whether as another type.
+func (k *keySet) addOther(v any, kind byte) (again, alien bool) {
 	if k.other == nil {
-		k.other = map[any]struct{}{}
+		k.other = map[any]byte{}
 	}
-	n := len(k.other)
-	k.other[v] = struct{}{}
-	return len(k.other) == n
+	first, again := k.other[v]
+	if !again {
+		k.other[v] = kind
+	}
+	return again, again && first != kind
+}
+
+// keyKind tells the types apart whose values may be equal.
+func keyKind(v Value) byte {
+	switch v.(type) {
+	case Bool:
+		return 'b'
+	case Int, BigInt:
+		return 'i'
+	case Float:
+		return 'f'
+	}
+	return 'o'
 }
 
 func quoteKey(v Value, text string) string {

@@ -112,6 +112,10 @@ func (m *machine) call(callee, args, kwargs Value) error {
 	if err := m.charge(callCost); err != nil {
 		return err
 	}
+	m.markUsed(args, argDepth)
+	if kwargs != nil {
+		m.markUsed(kwargs, argDepth)
+	}
 	c := m.calls.one()
 	*c = Call{Opcode: m.op, Offset: m.at, Callee: callee, Args: args, Kwargs: kwargs}
 	m.out.Calls = append(m.out.Calls, c)
@@ -190,6 +194,7 @@ func opBuild(m *machine) error {
 	if err := m.charge(nodeCost); err != nil {
 		return err
 	}
+	m.markState(state.Value)
 	m.out.Builds = append(m.out.Builds, Build{object, state})
 	if err := m.buildOn(object, state); err != nil || m.lim.AfterBuild == nil {
 		return err
@@ -258,6 +263,7 @@ func (m *machine) persistent(id Value) error {
 	if err := m.charge(nodeCost + slotCost); err != nil {
 		return err
 	}
+	m.markUsed(id, argDepth)
 	p := m.pids.one()
 	*p = Persistent{ID: id, Offset: m.at, Opcode: m.op}
 	m.out.Persistents = append(m.out.Persistents, p)

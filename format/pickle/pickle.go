@@ -45,17 +45,25 @@ type Bytes struct {
 
 // The containers.
 type (
-	List  struct{ Items []Value }
-	Tuple struct{ Items []Value }
-	Set   struct {
+	List struct {
+		Items []Value
+		used  uint8 // see markUsed
+	}
+	Tuple struct {
+		Items []Value
+		used  uint8
+	}
+	Set struct {
 		Items  []Value
 		Frozen bool
+		used   uint8
 	}
 	// Dict keeps items in the order of insertion, each SETITEM as it came:
 	// a key set twice is there twice (the last one wins in Python).
 	Dict struct {
 		Items []Item
 		keys  *keySet
+		used  uint8
 	}
 	Item struct{ Key, Value Value }
 )

@@ -267,20 +267,15 @@ func (e *emitter) tensor(v pickle.Value) error {
 	}
 	e.names[t.Name] = len(e.out.Tensors)
 	e.out.Tensors = append(e.out.Tensors, t)
-	return e.losses(v, r.built)
+	return e.losses(r.built)
 }
 
 // losses lists what is lost with a tensor.
-func (e *emitter) losses(v pickle.Value, b *built) error {
-	if b.extra != "" {
-		if err := e.dropHere(b.extra, "safetensors has no place for attributes"); err != nil {
-			return err
-		}
+func (e *emitter) losses(b *built) error {
+	if b.extra == "" {
+		return nil
 	}
-	if call, ok := v.(*pickle.Call); ok && len(call.States) > 0 {
-		return e.dropHere("attributes of the tensor", "safetensors has no place for attributes")
-	}
-	return nil
+	return e.dropHere(b.extra, "safetensors has no place for attributes")
 }
 
 func (e *emitter) nameError(format string, args ...any) error {

@@ -94,6 +94,9 @@ type UnsupportedError struct {
 	Path string // of the tensor in the checkpoint
 	What string // "complex128 tensor"
 	Next string // the exact next step
+	// Forbidden lists inert objects that are there besides; nil where there
+	// are none. Leaving them out would not help.
+	Forbidden *ForbiddenError
 }
 
 func (e *UnsupportedError) Error() string {

@@ -57,8 +57,9 @@ func dictItems(v pickle.Value) ([]pickle.Item, bool) {
 				return v.Items, ok
 			}
 			return append(items[:len(items):len(items)], v.Items...), ok
-		case "defaultdict":
-			return v.Items, true
+		case "defaultdict": // what comes after the factory would be its items
+			args, ok := v.Args.(*pickle.Tuple)
+			return v.Items, ok && len(args.Items) <= 1
 		}
 	}
 	return nil, false
@@ -107,6 +108,55 @@ func seqItems(v pickle.Value) ([]pickle.Value, bool) {
 		return sizeItems(c)
 	}
 	return sequence(v)
+}
+
+// fillsByArgument says whether v is a dictionary that its argument fills: the
+// machine has not compared those keys.
+func fillsByArgument(v pickle.Value) bool {
+	c, ok := v.(*pickle.Call)
+	if !ok {
+		return false
+	}
+	items, ok := argItems(c.Args)
+	return ok && len(items) > 0
+}
+
+// mixedKeys says whether a dictionary filled by its argument has keys that
+// Python may take for others: True, 1 and 1.0 are one key.
+func mixedKeys(items []pickle.Item) bool {
+	for _, it := range items {
+		switch it.Key.(type) {
+		case pickle.Bool, pickle.Float, pickle.BigInt:
+			return true
+		}
+	}
+	return false
+}
+
+// shapeShift finds a key whose tensor or container is replaced by something of
+// another sort: weights would vanish. A tensor in place of a plain value takes
+// nothing away, and the finding says so.
+func (c *Checkpoint) shapeShift(items []pickle.Item) (again bool, key string) {
+	sorts := make(map[string]int, len(items))
+	for _, it := range items {
+		l := labelOf(it.Key)
+		sort := 1
+		switch {
+		case l.bad != "":
+			continue
+		case c.isTensor(it.Value):
+			sort = 2
+		case isContainer(it.Value):
+			sort = 3
+		}
+		first := sorts[l.id()]
+		again = again || first != 0
+		if first > 1 && first != sort {
+			return true, quote(l.text)
+		}
+		sorts[l.id()] = sort
+	}
+	return again, ""
 }
 
 // lastWins leaves out items whose key is set again later: as in Python, the

@@ -262,7 +262,7 @@ func (z *zipOpener) known(inner string) bool {
 func refusing(rule string) bool {
 	switch rule {
 	case pickle.RuleExtension, pickle.RuleBuildOnGlobal, pickle.RuleOnOpaque, pickle.RuleTextNumber,
-		pickle.RuleFrame, pickle.RuleComputedName, pickle.RuleArgs, pickle.RuleBuffer:
+		pickle.RuleFrame, pickle.RuleMutated, pickle.RuleEqualKeys, pickle.RuleComputedName, pickle.RuleArgs, pickle.RuleBuffer:
 		return true
 	}
 	return false

@@ -81,6 +81,7 @@ const (
 	nextDType      = "save t.view() of a type that safetensors has, and convert that"
 	nextSubclass   = "save t.as_subclass(torch.Tensor) and convert that"
 	nextSetState   = "load it once with the torch release that wrote it, save its state_dict() again, and convert that"
+	nextEmpty      = "leave it out: --exclude FILE"
 	nextModule     = "load it where its code is, save model.state_dict(), and convert that"
 	nextScript     = "m = torch.jit.load(FILE); torch.save(m.state_dict(), \"weights.pt\") and convert weights.pt"
 )
@@ -218,7 +219,7 @@ func callParts(call *pickle.Call) (rebuild, []pickle.Value, error) {
 		return 0, nil, errors.New("it is not made by a plain call")
 	case len(call.Items) > 0 || len(call.Appends) > 0:
 		return 0, nil, errors.New("the stream sets items of it")
-	case len(call.States) > 0 && kind != rebuildParameter && kind != rebuildParameterState && kind != rebuildFromType:
+	case len(call.States) > 0:
 		return 0, nil, errors.New("the stream sets its state: torch would replace its storage")
 	}
 	return kind, args.Items, nil
@@ -262,6 +263,9 @@ func (b *builder) parameter(out *built, kind rebuild, args []pickle.Value) (*pic
 		return nil, err
 	}
 	if want == 4 && !isEmptyState(args[3]) {
+		if err := harmlessState(args[3]); err != nil {
+			return nil, err
+		}
 		out.extra = "state of the parameter"
 	}
 	out.Parameter = true
@@ -291,6 +295,9 @@ func (b *builder) fromType(out *built, args []pickle.Value) (rebuild, []pickle.V
 		return 0, nil, &UnsupportedError{What: "tensor of class " + quote(module+"."+name), Next: nextSubclass}
 	}
 	if !isEmptyState(args[3]) {
+		if err := harmlessState(args[3]); err != nil {
+			return 0, nil, err
+		}
 		out.extra = "attributes of the tensor"
 	}
 	return kind, inner.Items, nil

@@ -70,10 +70,15 @@ func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
 	w := &walker{c: c, b: builder{c}, cache: map[pickle.Value]*resolved{}, dups: c.hasDuplicates()}
 	state, err := w.selectTree(opt.Path)
 	var ambiguous *AmbiguousError
-	if forbidden != nil && !errors.As(err, &ambiguous) {
-		return nil, forbidden // which part is meant would be the first question
+	var unsupported *UnsupportedError
+	switch {
+	case forbidden == nil, errors.As(err, &ambiguous):
+		return state, err // which part is meant would be the first question
+	case errors.As(err, &unsupported):
+		unsupported.Forbidden = forbidden // to allow inert objects would be in vain
+		return nil, unsupported
 	}
-	return state, err
+	return nil, forbidden
 }
 
 // checkGlobals holds every imported name against what is known.
@@ -146,9 +151,7 @@ func (c *Checkpoint) badCall(call *pickle.Call) string {
 func badArgs(call *pickle.Call, name string) string {
 	switch name {
 	case "collections.OrderedDict", "collections.Counter":
-		if _, ok := dictItems(call); !ok {
-			return "is called with something that is no list of pairs"
-		}
+		return badDict(call, name)
 	case "torch.Size":
 		if _, ok := sizeItems(call); !ok {
 			return "is called with something that is no tuple"
@@ -164,6 +167,28 @@ func badArgs(call *pickle.Call, name string) string {
 	return ""
 }
 
+// badDict looks at the arguments of OrderedDict and Counter.
+func badDict(call *pickle.Call, name string) string {
+	items, ok := dictItems(call)
+	if !ok {
+		return "is called with something that is no list of pairs"
+	}
+	args, _ := call.Args.(*pickle.Tuple)
+	if args == nil || len(args.Items) == 0 {
+		return ""
+	}
+	_, isDict := args.Items[0].(*pickle.Dict)
+	switch {
+	case name == "collections.Counter" && !isDict:
+		return "is called with what it would count"
+	case pickle.OpcodeName(call.Opcode) != "REDUCE":
+		return "is made without the call that would take its arguments"
+	case mixedKeys(items):
+		return "is called with keys that may equal others"
+	}
+	return ""
+}
+
 // isLatin1 knows the one way in which picklers write bytes before protocol 3.
 func isLatin1(call *pickle.Call) bool {
 	args, ok := call.Args.(*pickle.Tuple)
@@ -175,8 +200,8 @@ func isLatin1(call *pickle.Call) bool {
 	return isText && name == "latin1"
 }
 
-// badBuild demands that a state is set on nothing but dictionaries,
-// parameters and inert objects, and is a plain dictionary of attributes.
+// badBuild demands that a state is set on nothing but dictionaries
+// and inert objects (on a tensor it would replace the storage), and is a plain dictionary of attributes.
 func (c *Checkpoint) badBuild(b pickle.Build) string {
 	call, ok := b.Object.(*pickle.Call)
 	if !ok {
@@ -188,7 +213,8 @@ func (c *Checkpoint) badBuild(b pickle.Build) string {
 		return ""
 	}
 	switch kind := rebuildKind(module, name); {
-	case kind == rebuildParameter, kind == rebuildParameterState, kind == rebuildFromType:
+	case kind != notRebuild:
+		return "a state is set on the tensor that " + full + " makes"
 	case module == "collections" && name == "OrderedDict":
 	default:
 		return "a state is set on what " + full + " makes"
@@ -332,10 +358,30 @@ func (w *walker) tensors(v pickle.Value) (int, error) {
 				seen = map[pickle.Value]bool{}
 			}
 			seen[v] = true
+			if err := w.checkDuplicates(v); err != nil {
+				return 0, err
+			}
 			todo = appendParts(todo, v)
 		}
 	}
 	return n, nil
+}
+
+// checkDuplicates refuses a key that is set to a tensor and to something else.
+func (w *walker) checkDuplicates(v pickle.Value) error {
+	if w.sound || !w.dups && !fillsByArgument(v) {
+		return nil
+	}
+	items, ok := dictItems(v)
+	if !ok {
+		return nil
+	}
+	again, key := w.c.shapeShift(items)
+	w.dups = w.dups || again
+	if key != "" {
+		return broken(ErrRefused, w.c.objectName(), offsetOf(v), "key %s is set again, to a value of another sort", key)
+	}
+	return nil
 }
 
 // appendParts adds everything that v holds.
@@ -400,7 +446,18 @@ func (w *walker) selectTree(path string) (*StateDict, error) {
 	if err := e.emit(tree[len(tree)-1].value); err != nil {
 		return nil, err
 	}
+	if w.lostAll() {
+		return nil, &UnsupportedError{What: "a checkpoint without tensors", Next: nextEmpty}
+	}
 	return w.out, nil
+}
+
+// lostAll says whether nothing is left of a tree that held something. An empty
+// dictionary is not that.
+func (w *walker) lostAll() bool {
+	return len(w.out.Tensors) == 0 && slices.ContainsFunc(w.out.Dropped, func(d Dropped) bool {
+		return d.Path != w.out.Subtree || !strings.HasPrefix(d.Kind, "empty ")
+	})
 }
 
 // step is a value on the way from the root.

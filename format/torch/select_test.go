@@ -142,7 +142,7 @@ func TestGlobals(t *testing.T) {
 	}{
 		{"namespace", pDict(sd0, pDict(pStr("w"), t0), pStr("args"), pGlobal("argparse Namespace")+")\x81"+pDict(pStr("lr"), pInt(1))+"b"), true, nil},
 		{"class as a key", pDict(sd0, pDict(pStr("w"), t0), pGlobal("pytorch_lightning.callbacks.early_stopping EarlyStopping"), pDict()), true, nil},
-		{"defaultdict", pDict(sd0, pCall("collections defaultdict", pGlobal("builtins dict"))), true, nil},
+		{"defaultdict", pDict(sd0, pCall("collections defaultdict", pGlobal("builtins dict"))+pStr("w")+t0+"s"), true, nil},
 		{"system", pDict(sd0, pDict(pStr("w"), t0), pStr("x"), pGlobal("os system")), false, errors.New("any")},
 		{"popped", pGlobal("os system") + "0" + pDict(pStr("w"), t0), false, errors.New("any")},
 		{"inert and not", pDict(pStr("a"), pGlobal("argparse Namespace"), pStr("b"), pGlobal("x y")), false, errors.New("any")},
@@ -196,6 +196,16 @@ func TestCallsAndBuilds(t *testing.T) {
 		"state of a tensor":       pDict(pStr("x"), t0+pDict(pStr("a"), pInt(1))+"b"),
 		"state that is no dict":   pDict(pStr("x"), pOrdered()+pTuple(pInt(1), pInt(2))+"b"),
 		"__setstate__":            pDict(pStr("x"), pOrdered()+pDict(pStr("__setstate__"), pNone)+"b"),
+		"state of a parameter":    pDict(pStr("x"), pCall("torch._utils _rebuild_parameter", t0, pTrue, pOrdered())+pDict(pStr("a"), pInt(1))+"b"),
+		"OrderedDict by NEWOBJ":   pDict(pStr("x"), pGlobal("collections OrderedDict")+pTuple(pList(pList(pStr("w"), t0)))+"\x81"),
+		"Counter of pairs":        pCall("collections Counter", pList(pTuple(pStr("w"), t0))),
+		"mixed keys of pairs":     pCall("collections OrderedDict", pList(pTuple(pInt(1), t0), pTuple(pTrue, pInt(5)))),
+		"mixed keys afterwards":   pCall("collections OrderedDict", pList(pTuple(pInt(1), t0))) + pTrue + pInt(5) + "s",
+		"key set again to 5":      pDict(pStr("w"), t0, pStr("w"), pInt(5)),
+		"pair set again to 5":     pCall("collections OrderedDict", pList(pTuple(pStr("w"), t0), pTuple(pStr("w"), pInt(5)))),
+		"subtree set again to 5":  pDict(pStr("w"), pDict(pStr("x"), t0), pStr("w"), pInt(5)),
+		"keys 1 and True":         pDict(pInt(1), t0, pTrue, pInt(5)),
+		"keys 1 and 1.0":          pDict(pInt(1), t0, "G\x3f\xf0\x00\x00\x00\x00\x00\x00", pInt(5)),
 		"state of a device":       pDict(pStr("x"), pCall("torch device", pStr("cpu"))+pDict()+"b"),
 	}
 	for name, value := range tests {
@@ -336,7 +346,7 @@ func TestAttributes(t *testing.T) {
 	if !errors.As(err, &e) {
 		t.Errorf("tensor in an attribute: %v", err)
 	}
-	param := pCall("torch._utils _rebuild_parameter", pTensor("0", 4), pTrue, pOrdered()) + pDict(pStr("tag"), pInt(1)) + "b"
+	param := pCall("torch._utils _rebuild_parameter_with_state", pTensor("0", 4), pTrue, pOrdered(), pDict(pStr("tag"), pInt(1)))
 	sd, err = selected(t, pDict(pStr("p"), param), SelectOptions{}, 4)
 	if err != nil || !sd.Tensors[0].Parameter || len(sd.Dropped) != 1 {
 		t.Errorf("parameter: %v, %+v", err, sd)

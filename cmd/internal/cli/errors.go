@@ -207,19 +207,33 @@ func nextSteps(err error) []string {
 }
 
 // printable makes text from outside safe for a terminal: control characters
-// are escaped, apart from the newlines that our own messages have.
+// are escaped, apart from the newlines that our own messages have, and so are
+// the characters that nobody sees but that change what is seen.
 func printable(s string) string {
-	clean := func(r rune) bool { return r == '\n' || r == '\t' || r >= 0x20 && r != 0x7f && (r < 0x80 || r > 0x9f) }
-	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
+	if strings.IndexFunc(s, func(r rune) bool { return isControl(r) || isInvisible(r) }) < 0 {
 		return s
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if clean(r) {
-			b.WriteRune(r)
-		} else {
+		switch {
+		case isControl(r):
 			fmt.Fprintf(&b, "\\x%02x", r)
+		case isInvisible(r):
+			fmt.Fprintf(&b, "\\u{%x}", r)
+		default:
+			b.WriteRune(r)
 		}
 	}
 	return b.String()
+}
+
+func isControl(r rune) bool {
+	return r != '\n' && r != '\t' && (r < 0x20 || r >= 0x7f && r <= 0x9f)
+}
+
+// isInvisible says whether a character has no width, or turns the direction
+// of what follows (Unicode's Bidi_Control and its like): a name could then
+// read as another.
+func isInvisible(r rune) bool {
+	return r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff
 }

@@ -21,8 +21,25 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden parts of the scripts")
 
+// tidy removes what tests share when all have run.
+type tidy struct{ *testing.M }
+
+func (m tidy) Run() int {
+	// Most tests wait for other processes or for a second try at a registry
+	// that fails. A flag on the command line has the last word.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	defer func() {
+		if dir, err := keys(); err == nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	return m.M.Run()
+}
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tidy{m}, map[string]func(){
 		program: func() { os.Exit(Main(os.Args, os.Environ())) },
 	})
 }
