@@ -63,6 +63,7 @@ type search struct {
 	subject digest.Digest
 	left    atomic.Int64 // bytes that may still be downloaded
 	skipped atomic.Int64 // attestations left out for that
+	cut     error        // why the list of referrers is not the whole; nil when it is
 }
 
 // run reads both forms at the same time. What is damaged is in the result;
@@ -86,6 +87,8 @@ func (s *search) bundles(ctx context.Context) ([]located, error) {
 	var out []located
 	switch {
 	case errors.Is(err, oci.ErrNotFound):
+	case isLimit(err):
+		s.cut = err // what was listed is read
 	case isContentError(err):
 		out = append(out, located{where: "referrers", err: err})
 	case err != nil:
@@ -283,7 +286,13 @@ func isContentError(err error) bool {
 		wrong       *oci.DigestError
 		large       *oci.LimitError
 		unsupported *oci.UnsupportedError
+		malformed   *oci.ManifestError
 	)
-	return errors.As(err, &ours) || errors.Is(err, oci.ErrNotFound) || errors.As(err, &wrong) ||
+	return errors.As(err, &ours) || errors.As(err, &malformed) || errors.Is(err, oci.ErrNotFound) || errors.As(err, &wrong) ||
 		errors.As(err, &large) || errors.As(err, &unsupported)
+}
+
+func isLimit(err error) bool {
+	var large *oci.LimitError
+	return errors.As(err, &large)
 }

@@ -106,7 +106,7 @@ func Verify(ctx context.Context, s oci.Store, subject ocispec.Descriptor, trust 
 	if err != nil {
 		return nil, err
 	}
-	a.notRead = int(find.skipped.Load())
+	a.notRead, a.cut = int(find.skipped.Load()), find.cut
 	return a.choose(found)
 }
 
@@ -120,6 +120,7 @@ type assessor struct {
 	maxAge   time.Duration
 	now      time.Time
 	notRead  int
+	cut      error // why not all were listed
 }
 
 func newAssessor(subject ocispec.Descriptor, manifest []byte, keys []trustedKey, trust Trust) (*assessor, error) {
@@ -168,6 +169,9 @@ func (a *assessor) choose(found []located) (*Verified, error) {
 			tried = append(tried, Attempt{Where: l.where, Reason: err.Error(), Err: err})
 		}
 	}
+	if a.cut != nil {
+		tried = append(tried, Attempt{Where: "referrers", Reason: "the rest not read: " + a.cut.Error(), Err: a.cut})
+	}
 	best := newest(good)
 	if block := newest(failed); block != nil && (best == nil || !best.time.After(block.time)) {
 		// First, because it is the reason.
@@ -180,6 +184,9 @@ func (a *assessor) choose(found []located) (*Verified, error) {
 		best.ignored = tried
 		if a.notRead > 0 {
 			best.checks = append(best.checks, Check{Name: "all attestations", Detail: fmt.Sprintf("%d not read: too large together", a.notRead)})
+		}
+		if a.cut != nil {
+			best.checks = append(best.checks, Check{Name: "all attestations", Detail: "the rest not read: " + a.cut.Error()})
 		}
 		return best, nil
 	case len(tried) > 0:

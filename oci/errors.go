@@ -113,11 +113,13 @@ func (e *LimitError) Error() string { return fmt.Sprintf("more than %d %s", e.Li
 
 // ReferenceError is a reference that cannot be parsed.
 type ReferenceError struct {
-	Ref    string
+	Ref    string // user and password are masked
 	Reason string
 }
 
-func (e *ReferenceError) Error() string { return fmt.Sprintf("reference %q: %s", e.Ref, e.Reason) }
+func (e *ReferenceError) Error() string {
+	return fmt.Sprintf("reference %q: %s", maskUserinfo(e.Ref), e.Reason)
+}
 
 // localError marks what is not the network's fault although it came up while
 // talking to it: reading the source, writing the target.

@@ -131,7 +131,7 @@ func (l *layout) Resolve(_ context.Context, id string) (ocispec.Descriptor, erro
 	for _, raw := range index.Manifests {
 		d, err := parseEntry(raw)
 		if err != nil {
-			return ocispec.Descriptor{}, err
+			continue // an odd entry is not what is asked for
 		}
 		if d.Digest.String() == id || (!isDigest(id) && d.Annotations[ocispec.AnnotationRefName] == id) {
 			return l.describe(d.Digest.String(), d.MediaType)
@@ -467,13 +467,13 @@ func (l *layout) Referrers(ctx context.Context, id string) ([]ocispec.Descriptor
 			return nil, context.Cause(ctx)
 		}
 		found, err := l.referrersIn(raw, id)
-		if err != nil {
-			return nil, err
-		}
 		for _, d := range found {
 			if err := add(d); err != nil {
-				return nil, err
+				return list, err
 			}
+		}
+		if err != nil {
+			return list, err
 		}
 	}
 	return list, nil
@@ -486,8 +486,8 @@ func (l *layout) referrersIn(raw json.RawMessage, id string) ([]ocispec.Descript
 		return nil, nil // something foreign, of no concern here
 	}
 	data, err := l.manifest(d)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil // layouts may be sparse
+	if errors.Is(err, ErrNotFound) || isA[*DigestError](err) || isA[*LimitError](err) {
+		return nil, nil // layouts may be sparse, and one damaged manifest must not hide the others
 	}
 	if err != nil {
 		return nil, err
@@ -495,7 +495,7 @@ func (l *layout) referrersIn(raw json.RawMessage, id string) ([]ocispec.Descript
 	if d.Annotations[ocispec.AnnotationRefName] == fallbackTag(id) {
 		ix, err := parseReferrers(data)
 		if err != nil {
-			return nil, err
+			return nil, nil //nolint:nilerr // no list of referrers: it names none
 		}
 		return ix.descriptors()
 	}

@@ -63,10 +63,13 @@ type Store interface {
 	// that is empty.
 	PushManifest(ctx context.Context, mediaType string, manifest []byte, tag string) (ocispec.Descriptor, error)
 	// Referrers lists the manifests whose subject is digest, from the
-	// referrers API or the fallback tag; at most 1000.
+	// referrers API or the fallback tag. Entries that are no descriptors of
+	// manifests are passed over. Where there are more than 1000, the first
+	// come with an error that wraps *LimitError.
 	Referrers(ctx context.Context, digest string) ([]ocispec.Descriptor, error)
 	// AddReferrer stores a manifest that has a subject, and where there is
-	// no referrers API enters it into the fallback tag's index.
+	// no referrers API enters it into the fallback tag's index. What others
+	// have in there stays; a manifest of another kind there is an error.
 	AddReferrer(ctx context.Context, subject ocispec.Descriptor, manifest []byte, artifactType string, annotations map[string]string) (ocispec.Descriptor, error)
 }
 

@@ -90,6 +90,10 @@ func splitLayout(ref, rest string) (dir, tagOrDigest string, err error) {
 // splitRegistry takes a docker-style reference apart. A reference with both
 // tag and digest means the digest.
 func splitRegistry(ref string, plain bool) (repo name.Repository, tagOrDigest string, err error) {
+	if at := userinfo(ref); at >= 0 {
+		// The parser's reason would repeat the password.
+		return name.Repository{}, "", &ReferenceError{Ref: maskUserinfo(ref), Reason: "a reference has no user, password or other digest than sha256 in it: docker login keeps credentials"}
+	}
 	var opts []name.Option
 	if plain {
 		opts = append(opts, name.Insecure)
@@ -125,4 +129,29 @@ func cutPort(host string) (h, port string, ok bool) {
 		return host, "", false
 	}
 	return host[:i], host[i+1:], true
+}
+
+// digestSuffix is what ends a reference by digest, well-formed or not.
+var digestSuffix = regexp.MustCompile(`@sha(256|384|512):[^@]*$`)
+
+// userinfo finds the @ that ends user and password, as in a URL; -1 without.
+func userinfo(ref string) int {
+	if loc := digestSuffix.FindStringIndex(ref); loc != nil {
+		ref = ref[:loc[0]]
+	}
+	return strings.LastIndexByte(ref, '@')
+}
+
+// maskUserinfo replaces user and password. A layout's directory may have an
+// @ in its name.
+func maskUserinfo(ref string) string {
+	at := userinfo(ref)
+	if at < 0 || strings.HasPrefix(ref, layoutPrefix) {
+		return ref
+	}
+	start := 0
+	if i := strings.Index(ref[:at], "://"); i >= 0 {
+		start = i + len("://")
+	}
+	return ref[:start] + "***" + ref[at:]
 }

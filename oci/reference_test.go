@@ -2,9 +2,11 @@ package oci_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,4 +143,34 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("%q: %q, %v", ref, s.Reference(id), err)
 		}
 	})
+}
+
+// A reference with user and password is refused, and the password not told.
+func TestCredentialsInReference(t *testing.T) {
+	t.Parallel()
+	for ref, shown := range map[string]string{
+		"user:s3cret@registry.example/m":                        "***@registry.example/m",
+		"user:s3cret@registry.example:5000/m:v1":                "***@registry.example:5000/m:v1",
+		"https://user:s3cret@registry.example/m":                "https://***@registry.example/m",
+		"user:s3cret/x@y@registry.example/m":                    "***@registry.example/m",
+		"user:s3cret@registry.example/m@sha256:12":              "***@registry.example/m@sha256:12",
+		"user:s3cret@registry.example/m@" + ocitest.Digest(nil): "***@registry.example/m@" + ocitest.Digest(nil),
+		"s3cret@registry.example/m":                             "***@registry.example/m",
+	} {
+		for _, plain := range []bool{false, true} {
+			_, _, err := oci.Open(ref, oci.Options{PlainHTTP: plain})
+			var re *oci.ReferenceError
+			if !errors.As(err, &re) || strings.Contains(fmt.Sprintf("%v %+v", err, *re), "s3cret") || !strings.Contains(err.Error(), strconv.Quote(shown)) {
+				t.Errorf("%s: %v", ref, err)
+			}
+		}
+		if err := (&oci.ReferenceError{Ref: ref, Reason: "r"}); strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%v", err)
+		}
+	}
+	for _, ref := range []string{"registry.example/m@sha256:1234", "oci:a@b@sha256:12"} {
+		if _, _, err := oci.Open(ref, oci.Options{}); err == nil || !strings.Contains(err.Error(), strconv.Quote(ref)) {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
 }

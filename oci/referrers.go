@@ -16,7 +16,7 @@ import (
 
 const (
 	// maxReferrers is how many referrers of one manifest are listed. More is
-	// an error: a list cut off would hide what matters.
+	// an error beside the list: one cut off hides what may matter.
 	maxReferrers = 1000
 	// maxReferrerPages bounds the pages of one listing.
 	maxReferrerPages = 1000
@@ -40,6 +40,9 @@ func (r *registry) Referrers(ctx context.Context, id string) ([]ocispec.Descript
 		return list, err
 	}
 	index, err := r.fallbackIndex(ctx, id)
+	if unreadable(err) {
+		return nil, nil // anybody who may push can put such a thing there
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -47,13 +50,17 @@ func (r *registry) Referrers(ctx context.Context, id string) ([]ocispec.Descript
 	return list, networkError(ctx, "list referrers", r.Reference(id), err)
 }
 
+// unreadable says whether what is under a fallback tag is no list of
+// referrers. A registry that does not answer is something else.
+func unreadable(err error) bool { return isA[*indexError](err) || isA[*LimitError](err) }
+
 // referrersAPI lists by the API; ok is false where there is none.
 func (r *registry) referrersAPI(ctx context.Context, id string) (list []ocispec.Descriptor, ok bool, err error) {
 	next := r.endpoint("referrers", id)
 	ref := r.Reference(id)
 	for page := 0; next != nil; page++ {
 		if page == maxReferrerPages {
-			return nil, false, networkError(ctx, "list referrers", ref, &LimitError{What: "pages of referrers", Limit: maxReferrerPages})
+			return list, true, networkError(ctx, "list referrers", ref, &LimitError{What: "pages of referrers", Limit: maxReferrerPages})
 		}
 		a, err := r.small(ctx, r.reader(), "list referrers", ref, request{
 			method: http.MethodGet, url: next, header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
@@ -67,19 +74,13 @@ func (r *registry) referrersAPI(ctx context.Context, id string) (list []ocispec.
 		}
 		part, err := parseReferrers(a.body)
 		if err == nil {
-			var more []ocispec.Descriptor
-			if more, err = part.descriptors(); err == nil {
-				list = append(list, more...)
-			}
-		}
-		if err == nil && len(list) > maxReferrers {
-			err = &LimitError{What: "referrers of one manifest", Limit: maxReferrers}
-		}
-		if err == nil {
 			next, err = r.nextPage(a)
 		}
 		if err != nil {
 			return nil, false, networkError(ctx, "list referrers", ref, err)
+		}
+		if list, err = part.appendTo(list); err != nil {
+			return list, true, networkError(ctx, "list referrers", ref, err)
 		}
 	}
 	return list, true, nil
@@ -126,27 +127,79 @@ type referrerIndex struct {
 	Annotations   json.RawMessage   `json:"annotations,omitempty"`
 }
 
+// indexError says that something is no list of referrers.
+type indexError struct {
+	reason string
+	// other is the kind of manifest that it is instead; empty where it is
+	// none, so that nothing is lost by writing over it.
+	other string
+}
+
+func (e *indexError) Error() string {
+	return "the list of referrers is not an image index: " + e.reason
+}
+
 func parseReferrers(body []byte) (*referrerIndex, error) {
+	var kind struct {
+		MediaType      string `json:"mediaType"`
+		Config, Layers json.RawMessage
+	}
+	if json.Unmarshal(body, &kind) == nil {
+		t := kind.MediaType
+		if t == "" && (kind.Config != nil || kind.Layers != nil) {
+			t = ocispec.MediaTypeImageManifest
+		}
+		if t != "" && t != ocispec.MediaTypeImageIndex && t != dockerListType {
+			return nil, &indexError{reason: "it is " + clip(t), other: t}
+		}
+	}
 	var ix referrerIndex
 	if err := json.Unmarshal(body, &ix); err != nil {
-		return nil, protocolErrorf("the list of referrers is not an image index: %v", err)
+		return nil, &indexError{reason: err.Error()}
 	}
 	return &ix, nil
+}
+
+// encode gives the index with the entries as they were read: json.Marshal
+// would compact and escape those of others, and their bytes may be signed.
+func (ix *referrerIndex) encode() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"schemaVersion":2,"mediaType":%q,"manifests":[`, ocispec.MediaTypeImageIndex)
+	b.Write(bytes.Join(rawBytes(ix.Manifests), []byte(",")))
+	b.WriteByte(']')
+	if len(ix.Annotations) > 0 {
+		b.WriteString(`,"annotations":`)
+		b.Write(ix.Annotations)
+	}
+	b.WriteByte('}')
+	return b.Bytes()
+}
+
+func rawBytes(raws []json.RawMessage) [][]byte {
+	out := make([][]byte, len(raws))
+	for i, raw := range raws {
+		out[i] = raw
+	}
+	return out
 }
 
 // descriptors gives the entries that are descriptors of manifests. One that is
 // not, or that has a digest of another algorithm, is passed over: anybody who
 // may push can add such an entry, and it must not hide the others.
-func (ix *referrerIndex) descriptors() ([]ocispec.Descriptor, error) {
-	if len(ix.Manifests) > maxReferrers {
-		return nil, &LimitError{What: "referrers of one manifest", Limit: maxReferrers}
-	}
-	list := make([]ocispec.Descriptor, 0, len(ix.Manifests))
+func (ix *referrerIndex) descriptors() ([]ocispec.Descriptor, error) { return ix.appendTo(nil) }
+
+// appendTo is descriptors, after those of earlier pages. Where there are more
+// than maxReferrers together, the first of them come with a *LimitError.
+func (ix *referrerIndex) appendTo(list []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	for _, raw := range ix.Manifests {
 		var d ocispec.Descriptor
-		if json.Unmarshal(raw, &d) == nil && checkManifestDescriptor(d) == nil {
-			list = append(list, d)
+		if json.Unmarshal(raw, &d) != nil || checkManifestDescriptor(d) != nil {
+			continue
 		}
+		if len(list) >= maxReferrers {
+			return list, &LimitError{What: "referrers of one manifest", Limit: maxReferrers}
+		}
+		list = append(list, d)
 	}
 	return list, nil
 }
@@ -162,6 +215,7 @@ func (ix *referrerIndex) has(id string) bool {
 }
 
 // fallbackIndex reads the fallback tag; an empty index where there is none.
+// What is no index is an *indexError.
 func (r *registry) fallbackIndex(ctx context.Context, id string) (*referrerIndex, error) {
 	body, _, err := r.getManifest(ctx, "list referrers", fallbackTag(id))
 	if errors.Is(err, ErrNotFound) {
@@ -192,6 +246,9 @@ func (r *registry) AddReferrer(ctx context.Context, subject ocispec.Descriptor, 
 	}
 	id := subject.Digest.String()
 	list, ok, err := r.referrersAPI(ctx, id)
+	if ok && isA[*LimitError](err) {
+		return d, nil // the registry keeps a list, of which not all was read
+	}
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -244,6 +301,12 @@ func (r *registry) enterFallback(ctx context.Context, id string, d ocispec.Descr
 			}
 		}
 		ix, err := r.fallbackIndex(ctx, id)
+		var no *indexError
+		if errors.As(err, &no) && no.other == "" {
+			// Garbage, of which nothing can be kept. A manifest of another
+			// kind is somebody's, and the specification has us stop.
+			ix, err = &referrerIndex{}, nil
+		}
 		if err != nil {
 			return err
 		}
@@ -271,12 +334,7 @@ func (r *registry) writeFallback(ctx context.Context, id string, ix *referrerInd
 	if len(ix.Manifests) >= maxReferrers {
 		return networkError(ctx, "add referrer", r.Reference(id), &LimitError{What: "referrers of one manifest", Limit: maxReferrers})
 	}
-	ix.SchemaVersion, ix.MediaType = 2, ocispec.MediaTypeImageIndex
 	ix.Manifests = append(ix.Manifests, bytes.Clone(entry))
-	body, err := json.Marshal(ix)
-	if err != nil {
-		return err
-	}
-	_, err = r.PushManifest(ctx, ocispec.MediaTypeImageIndex, body, fallbackTag(id))
+	_, err := r.PushManifest(ctx, ocispec.MediaTypeImageIndex, ix.encode(), fallbackTag(id))
 	return err
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	digest "github.com/opencontainers/go-digest"
@@ -134,11 +136,12 @@ func TestReferrerPages(t *testing.T) {
 		"many":          {fault: pages(25, 10, next), want: 25},
 		"relative":      {fault: pages(25, 10, `<?start=%d>; rel=next`), want: 25},
 		"1000":          {fault: pages(1000, 300, next), want: 1000},
-		"1001":          {fault: pages(1001, 300, next), err: as[*oci.LimitError]()},
-		"1001-at-once":  {fault: pages(1001, 2000, next), err: as[*oci.LimitError]()},
+		"1001":          {fault: pages(1001, 300, next), err: as[*oci.LimitError](), want: 1000},
+		"1001-at-once":  {fault: pages(1001, 2000, next), err: as[*oci.LimitError](), want: 1000},
 		"empty-forever": {fault: pages(1<<30, 0, next), err: as[*oci.LimitError]()},
 		"other-host":    {fault: pages(25, 10, `<http://other.example/?start=%d>; rel="next"`), err: as[*oci.NetworkError]()},
-		"no-index":      {fault: fp.On("GET", "", notAnIndex), want: 0},
+		"no-index":      {fault: fp.On("GET", "", asIndex(`[]`)), err: as[*oci.NetworkError]()},
+		"odd-entry":     {fault: fp.On("GET", "", asIndex(`{"manifests":[{"digest":"sha256:../..","size":-1}]}`)), want: 0},
 		"500":           {fault: fp.Status(500, "UNKNOWN"), err: status(500)},
 		"403":           {fault: fp.Status(403, "DENIED"), err: is(oci.ErrDenied)},
 		"404":           {fault: fp.Status(404, "UNKNOWN"), want: 0},
@@ -154,17 +157,120 @@ func TestReferrerPages(t *testing.T) {
 			} else if err != nil || len(list) != test.want {
 				t.Errorf("%d referrers, %v", len(list), err)
 			}
-			if test.err != nil && list != nil {
-				t.Errorf("a list beside an error: %d", len(list))
+			if len(list) != test.want {
+				t.Errorf("%d referrers listed", len(list))
 			}
 		})
 	}
 }
 
-func notAnIndex(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
-	w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
-	_, _ = w.Write([]byte(`{"manifests":[{"digest":"sha256:../..","size":-1}]}`))
-	return true
+// asIndex answers with any bytes as an index.
+func asIndex(body string) fp.Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
+		w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
+		_, _ = w.Write([]byte(body))
+		return true
+	}
+}
+
+// oddEntries are what anybody who may push can put into a list of referrers.
+var oddEntries = []string{
+	`null`, `"text"`, `7`, `[]`, `{}`, `{"mediaType":"m","digest":"","size":3}`,
+	`{"mediaType":"m","digest":"sha512:` + strings.Repeat("0", 128) + `","size":3}`,
+	`{"mediaType":"m","digest":"sha256:` + strings.Repeat("0", 64) + `","size":-1}`,
+	`{"mediaType":"m","digest":"sha256:` + strings.Repeat("0", 64) + `","size":4194305}`,
+	`{"mediaType":"m","digest":"sha256:` + strings.Repeat("0", 64) + `","size":"3"}`,
+}
+
+// An odd entry is passed over, in an answer of the API and under the fallback
+// tag; the good ones around it are listed.
+func TestOddReferrers(t *testing.T) {
+	t.Parallel()
+	for _, odd := range append(oddEntries, strings.Join(oddEntries, ",")) {
+		p, s := behind(t)
+		subject := subjectOf(t, s)
+		good := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":10}`, ocispec.MediaTypeImageManifest, ocitest.Digest([]byte("r")))
+		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[%s,%s,%s]}`, ocispec.MediaTypeImageIndex, good, odd, good)
+		for where, fault := range map[string]fp.Fault{
+			"API":      fp.On("GET", "/referrers/", asIndex(index)),
+			"fallback": fp.On("GET", "/manifests/sha256-", asIndex(index)),
+		} {
+			p.Set(fault)
+			list, err := s.Referrers(t.Context(), subject.Digest.String())
+			if err != nil || len(list) != 2 {
+				t.Errorf("%s in the %s: %v, %v", odd, where, list, err)
+			}
+		}
+	}
+}
+
+// What is under the fallback tag without being an index lists nothing. An
+// entry is written over it where it is no manifest either; somebody's manifest
+// is left alone.
+func TestFallbackGarbage(t *testing.T) {
+	t.Parallel()
+	for body, kept := range map[string]bool{
+		`hello`: false, ``: false, `[]`: false, `null`: false, `{}`: false, `{"manifests":"x"}`: false, `{"manifests":{}}`: false,
+		`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageManifest + `","layers":[]}`: true,
+		`{"schemaVersion":2,"config":{},"layers":[]}`:                                          true,
+		`{"mediaType":"application/vnd.other+json","manifests":[]}`:                            true,
+	} {
+		t.Run(body, func(t *testing.T) {
+			t.Parallel()
+			p, s := behind(t)
+			subject := subjectOf(t, s)
+			var written atomic.Bool
+			p.Set(
+				fp.On("PUT", "/manifests/sha256-", func(http.ResponseWriter, *http.Request, http.Handler) bool {
+					written.Store(true)
+					return false
+				}),
+				fp.On("GET", "/manifests/sha256-", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+					return !written.Load() && asIndex(body)(w, r, next)
+				}))
+			if list, err := s.Referrers(t.Context(), subject.Digest.String()); err != nil || len(list) != 0 {
+				t.Errorf("read: %v, %v", list, err)
+			}
+			_, err := s.AddReferrer(t.Context(), subject, ocitest.Manifest(t, s, "r", &subject, "", nil), "", nil)
+			if (err != nil) != kept || written.Load() == kept {
+				t.Errorf("entered: %v, written %v", err, written.Load())
+			}
+			if list, err := s.Referrers(t.Context(), subject.Digest.String()); !kept && (err != nil || len(list) != 1) {
+				t.Errorf("read after: %v, %v", list, err)
+			}
+		})
+	}
+	// A registry that does not answer is not an empty list.
+	p, s := behind(t)
+	for _, code := range []int{401, 403, 500} {
+		p.Set(fp.On("GET", "/manifests/sha256-", fp.Status(code, "UNKNOWN")))
+		_, err := s.Referrers(t.Context(), ocitest.Digest(nil))
+		checkError(t, err, as[*oci.NetworkError]())
+	}
+}
+
+// Entries of others are written back to the byte.
+func TestFallbackKeepsBytes(t *testing.T) {
+	t.Parallel()
+	_, s := behind(t)
+	subject := subjectOf(t, s)
+	tag := "sha256-" + subject.Digest.Encoded()
+	entry := fmt.Sprintf("{ \"size\" :10,\n\t\"digest\":%q, \"annotations\":{\"k\":\"<a>&\\u0041\"}, \"x\":1.0e1}", ocitest.Digest([]byte("r")))
+	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, ocispec.MediaTypeImageIndex, entry)
+	if _, err := s.PushManifest(t.Context(), ocispec.MediaTypeImageIndex, []byte(index), tag); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AddReferrer(t.Context(), subject, ocitest.Manifest(t, s, "r", &subject, "", nil), "", nil); err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Resolve(t.Context(), tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Manifest(t.Context(), d)
+	if err != nil || !strings.Contains(string(b), "["+entry+",{") || !json.Valid(b) {
+		t.Errorf("%s, %v", b, err)
+	}
 }
 
 // An answer of OCI-Subject means that the registry keeps the list.

@@ -31,8 +31,10 @@ var manifestTypes = []string{
 	ocispec.MediaTypeImageManifest,
 	ocispec.MediaTypeImageIndex,
 	"application/vnd.docker.distribution.manifest.v2+json",
-	"application/vnd.docker.distribution.manifest.list.v2+json",
+	dockerListType,
 }
+
+const dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 // registry is a repository in a registry. Authentication is
 // go-containerregistry's; requests are made here.
@@ -234,7 +236,7 @@ type manifestFields struct {
 func describeManifest(body []byte, contentType string) (ocispec.Descriptor, error) {
 	var m manifestFields
 	if err := json.Unmarshal(body, &m); err != nil {
-		return ocispec.Descriptor{}, protocolErrorf("manifest is not JSON: %v", err)
+		return ocispec.Descriptor{}, &ManifestError{Layer: -1, Reason: "not JSON: " + err.Error(), Err: err}
 	}
 	known := false
 	for _, t := range manifestTypes {
@@ -245,7 +247,7 @@ func describeManifest(body []byte, contentType string) (ocispec.Descriptor, erro
 	case mediaType == "":
 		mediaType = contentType
 	case known && mediaType != contentType:
-		return ocispec.Descriptor{}, protocolErrorf("manifest says it is %s, the registry says it is %s", clip(mediaType), contentType)
+		return ocispec.Descriptor{}, &ManifestError{Layer: -1, Reason: fmt.Sprintf("it says it is %s, the registry says it is %s", clip(mediaType), contentType)}
 	}
 	return ocispec.Descriptor{
 		MediaType: mediaType, Digest: digestOf(body), Size: int64(len(body)), ArtifactType: m.ArtifactType,

@@ -248,7 +248,7 @@ func temporary(err error) bool {
 		}
 	}
 	return !isA[*localError](err) && !isA[*RegistryError](err) && !isA[*DigestError](err) &&
-		!isA[*LimitError](err) && !isA[*UnsupportedError](err) && !isA[*protocolError](err) &&
+		!isA[*LimitError](err) && !isA[*UnsupportedError](err) && !isA[*ManifestError](err) && !isA[*protocolError](err) &&
 		!isA[*tls.CertificateVerificationError](err) && !isA[x509.HostnameError](err) &&
 		!isA[x509.UnknownAuthorityError](err) && !isA[tls.RecordHeaderError](err) && !nameUnknown(err)
 }
