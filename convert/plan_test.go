@@ -493,6 +493,24 @@ func TestWitnessOverlaps(t *testing.T) {
 	}
 }
 
+// A source cut short fails to be read; that it changed is the reason to tell.
+func TestWitnessTellsOfChange(t *testing.T) {
+	t.Parallel()
+	f, _ := simple(100)
+	changed := errors.New("changed")
+	for _, content := range [][]byte{f.file, f.file[:len(f.file)/2]} {
+		blob := memory{Reader: bytes.NewReader(f.file), changed: changed, closed: new(int)}
+		p, err := fromState(Input{Path: "x.bin", Format: model.TorchZip, Blob: blob}, f.state, false, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		blob.Reset(content)
+		if _, err := p.Witness(context.Background()); !errors.Is(err, changed) {
+			t.Errorf("%d of %d bytes: %v", len(content), len(f.file), err)
+		}
+	}
+}
+
 // TestTies covers what is one tensor and what only looks like it.
 func TestTies(t *testing.T) {
 	t.Parallel()

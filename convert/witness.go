@@ -35,28 +35,35 @@ type Witness struct {
 // gives the error of model.Blob.Unchanged.
 func (p *Plan) Witness(ctx context.Context) (*Witness, error) {
 	w := &Witness{plan: p, prints: make([]uint64, len(p.tensors))}
-	runs, others := p.runs()
+	err := w.read(ctx)
+	// Asked for after a failure too: a file cut short gives a read error first.
+	if err := cmp.Or(p.blob.Unchanged(), err); err != nil {
+		return nil, err
+	}
+	w.storages = nil
+	return w, nil
+}
+
+// read reads the source, and again what did not fit into one pass.
+func (w *Witness) read(ctx context.Context) error {
+	runs, others := w.plan.runs()
 	buf := make([]byte, witnessRead)
-	var pages pages
 	again, err := w.pass(ctx, runs, buf)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, r := range again {
 		if err := w.reread(ctx, r, buf); err != nil {
-			return nil, err
+			return err
 		}
 	}
+	var pages pages
 	for _, i := range others {
 		if err := w.collect(ctx, i, &pages); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	w.storages = nil
-	if err := p.blob.Unchanged(); err != nil {
-		return nil, err
-	}
-	return w, nil
+	return nil
 }
 
 // run is a range of the source file that is the bytes of some tensors.

@@ -70,7 +70,7 @@ func TestInterruptedAtRegistry(t *testing.T) {
 	execute(t, "push", dir, origin.Addr+"/a/b:there", "--plain-http", "--key", key).succeeded(t)
 	for name, test := range map[string]struct {
 		on   func(f fp.Fault) fp.Fault
-		args func(addr, out string) []string
+		args func(addr, out string) []string // pushes to /c/d, which each has for itself
 	}{
 		"scan": {func(f fp.Fault) fp.Fault { return fp.On("GET", "/blobs/", f) }, func(addr, _ string) []string { return []string{"scan", addr + "/a/b:there"} }},
 		"plan": {func(f fp.Fault) fp.Fault { return fp.On("GET", "/blobs/", f) }, func(addr, out string) []string {
@@ -94,9 +94,13 @@ func TestInterruptedAtRegistry(t *testing.T) {
 			reached := make(chan struct{})
 			p := fp.Start(t, origin.Addr, test.on(stall(reached)))
 			parent := t.TempDir()
-			interrupt(t, sig, reached, append(test.args(p.Addr, filepath.Join(parent, "out")), "--plain-http")...)
+			args := append(test.args(p.Addr, filepath.Join(parent, "out")), "--plain-http")
+			for i := range args {
+				args[i] = strings.Replace(args[i], "/c/d:", "/c/"+name+":", 1)
+			}
+			interrupt(t, sig, reached, args...)
 			holds(t, parent)
-			untagged(t, p, "c/d:v1")
+			untagged(t, p, "c/"+name+":v1")
 		})
 	}
 }
