@@ -138,21 +138,9 @@ func (m *machine) setItems(v Value, pairs []Value) error {
 	switch v := v.(type) {
 	case *Dict:
 		m.changed(v, v.used, len(pairs))
-		v.Items = slices.Grow(v.Items, len(pairs)/2)
-		for i := 0; i < len(pairs); i += 2 {
-			if err := m.noteKey(v, &v.keys, pairs[i]); err != nil {
-				return err
-			}
-			v.Items = append(v.Items, Item{pairs[i], pairs[i+1]})
-		}
+		return m.addPairs(v, &v.keys, &v.Items, pairs)
 	case *Call:
-		v.Items = slices.Grow(v.Items, len(pairs)/2)
-		for i := 0; i < len(pairs); i += 2 {
-			if err := m.noteKey(v, &v.keys, pairs[i]); err != nil {
-				return err
-			}
-			v.Items = append(v.Items, Item{pairs[i], pairs[i+1]})
-		}
+		return m.addPairs(v, &v.keys, &v.Items, pairs)
 	case *List:
 		return m.setListItems(v, pairs)
 	case *Global, *Persistent, *Extension, *Buffer:
@@ -161,6 +149,18 @@ func (m *machine) setItems(v Value, pairs []Value) error {
 		if len(pairs) > 0 {
 			return fmt.Errorf("%w: items set on %s", ErrType, kind(v))
 		}
+	}
+	return nil
+}
+
+// addPairs adds keys and values to the items of owner.
+func (m *machine) addPairs(owner Value, keys **keySet, items *[]Item, pairs []Value) error {
+	*items = slices.Grow(*items, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		if err := m.noteKey(owner, keys, pairs[i]); err != nil {
+			return err
+		}
+		*items = append(*items, Item{pairs[i], pairs[i+1]})
 	}
 	return nil
 }
