@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/weightseal/weightseal/format/safetensors"
+	"github.com/weightseal/weightseal/internal/sha256x2"
 )
 
 // Recorder takes the output's bytes, once and in order, as an io.Writer: it
@@ -44,18 +45,22 @@ func (p *Plan) NewRecorder() *Recorder {
 }
 
 // Write takes the next bytes of the output.
-func (r *Recorder) Write(b []byte) (int, error) {
+func (r *Recorder) Write(b []byte) (int, error) { return r.WriteHashing(b, nil) }
+
+// WriteHashing takes the next bytes of the output and adds them to whole, the
+// SHA-256 of all of it, at a smaller price than adding them apart.
+func (r *Recorder) WriteHashing(b []byte, whole hash.Hash) (int, error) {
 	n := len(b)
 	for len(b) > 0 && r.next < len(r.seen) {
 		t := &r.plan.tensors[r.next]
 		if r.pos < t.from {
 			part := b[:min(int64(len(b)), t.from-r.pos)]
-			r.outside(part)
+			r.outside(part, whole)
 			b = b[len(part):]
 			continue
 		}
 		part := b[:min(int64(len(b)), t.to-r.pos)]
-		r.sha.Write(part)
+		sha256x2.Write(r.sha, whole, part)
 		r.fast.Write(part)
 		r.pos += int64(len(part))
 		b = b[len(part):]
@@ -64,7 +69,7 @@ func (r *Recorder) Write(b []byte) (int, error) {
 		}
 	}
 	if len(b) > 0 {
-		r.outside(b)
+		r.outside(b, whole)
 	}
 	return n, nil
 }
@@ -81,7 +86,10 @@ func (r *Recorder) close() {
 
 // outside compares what lies around the tensors with what the plan knows
 // beforehand: the header.
-func (r *Recorder) outside(b []byte) {
+func (r *Recorder) outside(b []byte, whole hash.Hash) {
+	if whole != nil {
+		_, _ = whole.Write(b)
+	}
 	p := r.plan
 	i := sort.Search(len(p.segments), func(i int) bool { return p.segments[i].at+p.segments[i].size > r.pos })
 	for ; len(b) > 0 && i < len(p.segments); i++ {

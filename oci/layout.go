@@ -284,15 +284,12 @@ func (l *layout) writeBlob(ctx context.Context, c Content, tell report) (p pushe
 		}
 	}()
 	h, sent := sha256.New(), int64(0)
-	sinks := []sink{hashSink(h), func(b []byte) error {
+	sinks := append(c.hashing(h), func(b []byte) error {
 		n, err := f.Write(b)
 		sent += int64(n)
 		tell("upload", sent)
 		return err
-	}}
-	if t := c.tap(); t != nil {
-		sinks = append(sinks, t)
-	}
+	})
 	if err := fanOut(ctx, &l.buffers, c.reader(), sinks...); err != nil {
 		return pushed{}, unlocal(err)
 	}

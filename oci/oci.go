@@ -5,6 +5,7 @@ package oci
 
 import (
 	"context"
+	"hash"
 	"io"
 	"net/http"
 
@@ -84,7 +85,15 @@ type Content struct {
 	// Tap makes a writer that sees every byte once and in order; called
 	// again when an upload starts again. It sees them also where the blob is
 	// skipped: then the content is read for it alone. nil for none.
+	// A HashingTap saves the store a reading of its own.
 	Tap func() io.Writer
+}
+
+// HashingTap is a tap that adds the bytes that it takes to whole as well, the
+// hash of the blob: whoever hashes parts of a blob can do both at once.
+type HashingTap interface {
+	io.Writer
+	WriteHashing(p []byte, whole hash.Hash) (int, error)
 }
 
 // Layer is one file of an artifact.

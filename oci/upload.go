@@ -108,14 +108,23 @@ func (c Content) reader() func(p []byte) (int, error) {
 	}
 }
 
-// tap is the sink for Tap; nil where there is none.
-func (c Content) tap() sink {
+// hashing is who takes the content to hash it: h, and the tap where there is
+// one, which may do both.
+func (c Content) hashing(h hash.Hash) []sink {
 	if c.Tap == nil {
-		return nil
+		return []sink{hashSink(h)}
 	}
 	w := c.Tap()
+	if both, ok := w.(HashingTap); ok {
+		return []sink{localSink(func(p []byte) (int, error) { return both.WriteHashing(p, h) })}
+	}
+	return []sink{hashSink(h), localSink(w.Write)}
+}
+
+// localSink tells errors of this machine's own from those of a connection.
+func localSink(write func(p []byte) (int, error)) sink {
 	return func(p []byte) error {
-		if _, err := w.Write(p); err != nil {
+		if _, err := write(p); err != nil {
 			return &localError{err}
 		}
 		return nil
@@ -139,11 +148,7 @@ func hashSink(h hash.Hash) sink {
 // hashContent reads content once, for its digest and its tap.
 func hashContent(ctx context.Context, pool *bufferPool, c Content) (string, error) {
 	h := sha256.New()
-	sinks := []sink{hashSink(h)}
-	if t := c.tap(); t != nil {
-		sinks = append(sinks, t)
-	}
-	err := fanOut(ctx, pool, c.reader(), sinks...)
+	err := fanOut(ctx, pool, c.reader(), c.hashing(h)...)
 	if err == nil {
 		var id string
 		if id, err = c.settle(h); err == nil {
@@ -173,13 +178,12 @@ func readSmall(c Content) ([]byte, string, error) {
 		}
 		at += n
 	}
-	if t := c.tap(); t != nil && len(data) > 0 {
-		if err := t(data); err != nil {
+	h := sha256.New()
+	for _, s := range c.hashing(h) {
+		if err := s(data); err != nil {
 			return nil, "", unlocal(err)
 		}
 	}
-	h := sha256.New()
-	_, _ = h.Write(data)
 	id, err := c.settle(h)
 	return data, id, unlocal(err)
 }
@@ -374,10 +378,7 @@ func (r *registry) patch(ctx context.Context, loc *url.URL, c Content, h hash.Ha
 	defer watch.stop()
 	body, release := newChunkBody(ctx, c.Size)
 	defer release()
-	sinks := []sink{hashSink(h), bodySink(body, watch, tell)}
-	if t := c.tap(); t != nil {
-		sinks = append(sinks, t)
-	}
+	sinks := append(c.hashing(h), bodySink(body, watch, tell))
 
 	var next *url.URL
 	var err error

@@ -10,6 +10,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/weightseal/weightseal/internal/sha256x2"
 )
 
 // TensorDigest identifies one name's tensor: the SHA-256 of its row-major
@@ -41,25 +43,38 @@ func NewDigester(h *Header) *Digester {
 }
 
 // Write takes the next bytes of the file.
-func (d *Digester) Write(p []byte) (int, error) {
+func (d *Digester) Write(p []byte) (int, error) { return d.WriteHashing(p, nil) }
+
+// WriteHashing takes the next bytes of the file and adds them to whole, the
+// SHA-256 of all of it, at a smaller price than adding them apart.
+func (d *Digester) WriteHashing(p []byte, whole hash.Hash) (int, error) {
 	n := len(p)
 	if start := uint64(d.h.DataStart()); d.pos < start {
 		skip := min(start-d.pos, uint64(len(p)))
+		outside(whole, p[:skip])
 		d.pos += skip
 		p = p[skip:]
 	}
 	for len(p) > 0 && d.next < len(d.sums) {
 		left := d.left()
 		part := min(left, uint64(len(p)))
-		d.hash.Write(p[:part])
+		sha256x2.Write(d.hash, whole, p[:part])
 		d.pos += part
 		p = p[part:]
 		if part == left {
 			d.close()
 		}
 	}
+	outside(whole, p)
 	d.extra += uint64(len(p))
 	return n, nil
+}
+
+// outside takes bytes that belong to no tensor.
+func outside(whole hash.Hash, p []byte) {
+	if whole != nil {
+		_, _ = whole.Write(p)
+	}
 }
 
 // left is what the current tensor still needs.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"slices"
 	"sort"
@@ -288,7 +289,7 @@ func (it *item) unchanged() error {
 
 // tap makes the writer that sees the file's bytes on their way: it digests the
 // tensors. nil for files without tensors.
-func (it *item) tap() io.Writer {
+func (it *item) tap() oci.HashingTap {
 	switch {
 	case it.plan != nil:
 		it.recorder = it.plan.NewRecorder()
@@ -309,7 +310,7 @@ func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[st
 	for i, it := range j.items {
 		layers[i] = oci.Layer{Path: it.path, Content: oci.Content{MediaType: it.mediaType(), Reader: it.reader(), Size: it.size()}}
 		if it.header != nil {
-			layers[i].Content.Tap = it.tap
+			layers[i].Content.Tap = func() io.Writer { return it.tap() }
 		}
 		if prev, ok := previous[it.path]; ok && prev.Size == it.size() || it.plan == nil && it.file.Digest != "" {
 			g.Go(func() (err error) {
@@ -328,13 +329,21 @@ func (it *item) hash(ctx context.Context) (string, error) {
 	sum := sha256.New()
 	w := io.Writer(sum)
 	if it.header != nil {
-		w = io.MultiWriter(sum, it.tap())
+		w = hashingWriter{it.tap(), sum}
 	}
 	if err := it.copyTo(ctx, w); err != nil {
 		return "", fmt.Errorf("%s: %w", it.path, err)
 	}
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
+
+// hashingWriter hashes whatever the tap takes.
+type hashingWriter struct {
+	oci.HashingTap
+	whole hash.Hash
+}
+
+func (w hashingWriter) Write(p []byte) (int, error) { return w.WriteHashing(p, w.whole) }
 
 // copyTo reads the whole file into w.
 func (it *item) copyTo(ctx context.Context, w io.Writer) error {
