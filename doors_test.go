@@ -64,9 +64,10 @@ func doors() []room {
 	const codec = "a codec reads and writes bytes, and knows of no model, registry or command"
 	return []room{
 		{name: "format/pickle", why: codec, never: formatNever(), standardOnly: true},
+		{name: "format", ours: []string{"format/safetensors"}, why: codec, never: formatNever(), standardOnly: true},
 		{name: "format/safetensors", ours: []string{"internal/sha256x2"}, why: codec, never: formatNever(), standardOnly: true},
 		{
-			name: "format/*", ours: []string{"format/pickle", "format/safetensors"},
+			name: "format/*", ours: []string{"format", "format/pickle", "format/safetensors"},
 			why: codec, never: formatNever(), standardOnly: true,
 		},
 		{
@@ -78,7 +79,7 @@ func doors() []room {
 			why: "a verdict follows from a file's bytes, not from where they lie or what is planned with them",
 		},
 		{
-			name: "convert", ours: []string{"model", "format/*", "internal/sha256x2"},
+			name: "convert", ours: []string{"model", "format", "format/*", "internal/sha256x2"},
 			why: "a conversion is a view over a file, whatever the scan or the policy said of it",
 		},
 		{

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/weightseal/weightseal/format/torch"
+	"github.com/weightseal/weightseal/format"
 )
 
 // ties finds the names that are one and the same tensor: identical storage,
@@ -19,7 +19,7 @@ import (
 // the two rules are one here. Unlike the reference, a view that merely lies
 // inside another tensor is never left out, and neither are tensors without
 // elements, which share nothing.
-func ties(tensors []torch.Tensor) (kept []int, aliases []Alias) {
+func ties(tensors []source) (kept []int, aliases []Alias) {
 	first := make(map[tieKey]int, len(tensors)) // index of the kept name
 	for i := range tensors {
 		if key, ok := keyOf(&tensors[i]); ok {
@@ -42,25 +42,19 @@ func ties(tensors []torch.Tensor) (kept []int, aliases []Alias) {
 
 // tieKey identifies a tensor's memory and how it is seen.
 type tieKey struct {
-	storage *torch.Storage
+	storage *format.Storage
 	view    string
 }
 
 // keyOf is false for a tensor that is always written by itself.
-func keyOf(t *torch.Tensor) (tieKey, bool) {
+func keyOf(t *source) (tieKey, bool) {
 	// The metadata key "format" is taken, and "__metadata__" is no name.
 	if t.Name == formatKey || t.Name == metadataKey || slices.Contains(t.Size, 0) {
 		return tieKey{}, false
 	}
-	lazy := byte(0)
-	if t.Conj {
-		lazy |= 1
-	}
-	if t.Neg {
-		lazy |= 2
-	}
-	b := make([]byte, 0, 10+16*len(t.Size))
-	b = append(b, byte(t.DType), lazy)
+	b := make([]byte, 0, 34+16*len(t.Size))
+	b = append(b, byte(t.DType), byte(t.form.swap), byte(t.form.neg))
+	b = binary.LittleEndian.AppendUint64(b, t.form.flip)
 	b = binary.LittleEndian.AppendUint64(b, uint64(t.Offset))
 	for i := range t.Size {
 		b = binary.LittleEndian.AppendUint64(b, uint64(t.Size[i]))

@@ -103,11 +103,11 @@ func (w *Witness) data(o *origin) (io.ReaderAt, error) {
 			return nil, err
 		}
 	}
-	st := w.storages[o.key]
-	if st == nil || !st.Deflated {
+	data := w.storages[o.key]
+	if data == nil {
 		return nil, fmt.Errorf("%s: storage %s is no longer there", w.plan.Source.Path, o.key)
 	}
-	return st.Data, nil
+	return data, nil
 }
 
 type collector struct {

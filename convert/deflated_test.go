@@ -9,8 +9,8 @@ import (
 	"io"
 	"testing"
 
+	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
-	"github.com/weightseal/weightseal/format/torch"
 )
 
 // repack compresses the records of an archive.
@@ -94,7 +94,7 @@ func TestDeflatedWork(t *testing.T) {
 			f.state.Tensors = append(f.state.Tensors, contiguousTensor(fmt.Sprintf("t%02d", i), st, 1<<27+at*10, 10))
 		}
 		_, err := fromState(Input{Path: "x", Blob: blobOf(f.file)}, f.state, false, Options{})
-		var unsupported *torch.UnsupportedError
+		var unsupported *format.Unsupported
 		if errors.As(err, &unsupported) != backwards {
 			t.Errorf("backwards %v: %v", backwards, err)
 		}

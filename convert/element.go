@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
 )
@@ -24,13 +25,9 @@ func (e element) changes() bool { return e.swap > 1 || e.flip != 0 || e.neg != 0
 // made real. Numbers are never decoded, so that every NaN keeps its bits but
 // for the sign that the negation is about.
 func elementOf(t *torch.Tensor, bigEndian bool) (element, error) {
-	bits := t.DType.Bits()
-	e := element{size: int64(bits / 8)}
-	if t.DType == safetensors.F4 {
-		e.size = 1 // the two-element byte
-	}
-	if e.size == 0 || (bits%8 != 0 && t.DType != safetensors.F4) {
-		return e, unsupported(t, fmt.Sprintf("%s tensor in a torch container", t.DType), "convert the tensor to another dtype first")
+	e, err := elementSize("torch", t.Name, t.DType)
+	if err != nil {
+		return e, err
 	}
 	if bigEndian {
 		e.swap = e.size
@@ -40,18 +37,31 @@ func elementOf(t *torch.Tensor, bigEndian bool) (element, error) {
 		if e.swap > 1 && t.Storage.DType == 0 {
 			// torch swaps by the storage's element size, and an untyped
 			// storage has size 1: what it loads depends on the machine.
-			return e, unsupported(t, "big-endian untyped storage", "save the checkpoint again on a little-endian machine")
+			return e, unsupported("torch", t.Name, "big-endian untyped storage", "save the checkpoint again on a little-endian machine")
 		}
 	}
-	err := e.sign(t)
+	err = e.sign(t)
 	return e, err
+}
+
+// elementSize is an element that does not change.
+func elementSize(name, tensor string, dtype safetensors.DType) (element, error) {
+	bits := dtype.Bits()
+	e := element{size: int64(bits / 8)}
+	if dtype == safetensors.F4 {
+		e.size = 1 // the two-element byte
+	}
+	if e.size == 0 || (bits%8 != 0 && dtype != safetensors.F4) {
+		return e, unsupported(name, tensor, fmt.Sprintf("%s tensor, whose elements are no whole bytes", dtype), "convert the tensor to another dtype first")
+	}
+	return e, nil
 }
 
 // sign sets what conj and neg do to the bits.
 func (e *element) sign(t *torch.Tensor) error {
 	if t.Conj {
 		if t.DType != safetensors.C64 {
-			return unsupported(t, fmt.Sprintf("conjugate bit on a %s tensor", t.DType), "save it again after resolve_conj()")
+			return unsupported("torch", t.Name, fmt.Sprintf("conjugate bit on a %s tensor", t.DType), "save it again after resolve_conj()")
 		}
 		e.flip ^= 1 << 63
 	}
@@ -68,13 +78,13 @@ func (e *element) sign(t *torch.Tensor) error {
 	case safetensors.I8, safetensors.U8, safetensors.I16, safetensors.U16, safetensors.I32, safetensors.U32, safetensors.I64, safetensors.U64:
 		e.neg = e.size
 	default:
-		return unsupported(t, fmt.Sprintf("negative bit on a %s tensor", t.DType), "save it again after resolve_neg()")
+		return unsupported("torch", t.Name, fmt.Sprintf("negative bit on a %s tensor", t.DType), "save it again after resolve_neg()")
 	}
 	return nil
 }
 
-func unsupported(t *torch.Tensor, what, next string) error {
-	return &torch.UnsupportedError{Path: t.Name, What: what, Next: next}
+func unsupported(name, tensor, what, next string) error {
+	return &format.Unsupported{Format: name, Where: tensor, What: what, Next: next}
 }
 
 // reorder swaps the bytes of whole elements in place.

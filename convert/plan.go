@@ -10,6 +10,7 @@ import (
 	"sort"
 	"sync"
 
+	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
 	"github.com/weightseal/weightseal/model"
@@ -27,7 +28,7 @@ type Plan struct {
 	// format, of the tensors that go into it.
 	Header  *safetensors.Header
 	Aliases []Alias
-	Dropped []torch.Dropped
+	Dropped []format.Dropped
 	Notes   []torch.Finding
 	// InOrder says that the output reads the source front to back.
 	InOrder bool
@@ -37,7 +38,7 @@ type Plan struct {
 	size     int64
 	tensors  []planned // in output order
 	sums     *crcs     // output with checksums in it; nil otherwise
-	reopen   func() (map[string]*torch.Storage, error)
+	reopen   func() (map[string]io.ReaderAt, error)
 	seed     maphash.Seed
 	scratch  sync.Pool
 	cache    blockCache

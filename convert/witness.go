@@ -6,9 +6,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"slices"
-
-	"github.com/weightseal/weightseal/format/torch"
 )
 
 const (
@@ -24,7 +23,7 @@ type Witness struct {
 	digest [sha256.Size]byte
 	prints []uint64 // as plan.tensors
 
-	storages map[string]*torch.Storage // opened for compressed records only
+	storages map[string]io.ReaderAt // opened for what is not in the file as it is
 }
 
 // Witness reads the source once, front to back, by itself: it digests the file

@@ -106,6 +106,9 @@ func (e *UnsupportedError) Error() string {
 	return "torch: " + quote(e.Path) + " cannot be converted without loss: " + e.What
 }
 
+// NextStep is what to do instead.
+func (e *UnsupportedError) NextStep() string { return e.Next }
+
 // ForbiddenError lists every global outside what the converter knows. Inert
 // says that all of them are classes known to be data holders (torch.nn
 // modules, argparse.Namespace, ...), so that only code is lost.

@@ -10,6 +10,7 @@ package torch
 import (
 	"io"
 
+	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/format/safetensors"
 )
@@ -115,11 +116,7 @@ type Tensor struct {
 }
 
 // Dropped is content that safetensors cannot hold.
-type Dropped struct {
-	Path   string
-	Kind   string // int, float, str, OrderedDict, optimizer state, torch.nn.Linear, ...
-	Reason string
-}
+type Dropped = format.Dropped
 
 // StateDict is what a checkpoint converts to.
 type StateDict struct {

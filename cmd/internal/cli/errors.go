@@ -11,6 +11,7 @@ import (
 
 	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
@@ -111,6 +112,10 @@ func classifyConversion(err error) (int, []string, bool) {
 		malformed *torch.FormatError
 		stream    *pickle.Error
 		broken    *safetensors.Error
+		lossy     interface {
+			error
+			NextStep() string
+		}
 	)
 	switch {
 	case errors.As(err, &forbidden) && !forbidden.Inert:
@@ -123,7 +128,7 @@ func classifyConversion(err error) (int, []string, bool) {
 			hints = append(hints, "--select "+c)
 		}
 		return exitLossy, hints, true
-	case errors.As(err, new(*torch.UnsupportedError)):
+	case errors.As(err, &lossy), errors.As(err, new(*format.Error)):
 		return exitLossy, nextSteps(err), true
 	case errors.As(err, &clash):
 		return exitLossy, []string{"choose one of them: --exclude " + strings.Join(clash.Exclude, " --exclude "), "see whether they hold the same weights: weightseal diff"}, true
@@ -179,14 +184,14 @@ func networkHints(err error) []string {
 	return nil
 }
 
-// nextSteps gives what every *torch.UnsupportedError in err says to do next: a
-// folder may have several files that cannot be converted.
+// nextSteps gives what every error in err that cannot be converted without loss
+// says to do next: a folder may have several such files.
 func nextSteps(err error) []string {
-	if u, ok := err.(*torch.UnsupportedError); ok { //nolint:errorlint // this walks the chain itself
-		if u.Next == "" {
+	if u, ok := err.(interface{ NextStep() string }); ok { //nolint:errorlint // this walks the chain itself
+		if u.NextStep() == "" {
 			return nil
 		}
-		return []string{u.Next}
+		return []string{u.NextStep()}
 	}
 	var causes []error
 	switch e := err.(type) { //nolint:errorlint // as above
