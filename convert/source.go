@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -114,15 +115,16 @@ func (p *Plan) checkInflating(name string, stored int64) error {
 		if o.key == "" || o.length == 0 {
 			continue
 		}
-		end, times := o.end(), float64(1)
+		base, end, times := o.at+o.base, o.at+o.end(), float64(1)
+		stream := cmp.Or(o.stream, o.key)
 		if !o.adjacent {
 			times += float64(o.length / maxBlock)
 		}
-		if skip := at[o.key]; skip <= o.base && times == 1 {
+		if skip := at[stream]; skip <= base && times == 1 {
 			work -= float64(skip) // goes on from there
 		}
 		work += float64(end) * times
-		at[o.key] = end
+		at[stream] = end
 	}
 	if work <= limit {
 		return nil
@@ -205,7 +207,7 @@ func (p *Plan) addTensor(t *source, h *safetensors.Tensor) error {
 	o := origin{data: t.Storage.Data, base: t.Offset * form.size, size: t.Size, stride: t.Stride, form: form, file: -1, length: length}
 	o.adjacent = rowMajor(t.Size, t.Stride)
 	if t.Storage.Offset < 0 {
-		o.key = t.Storage.Key
+		o.key, o.stream, o.at = t.Storage.Key, t.Storage.Stream, t.Storage.At
 	} else {
 		o.file = t.Storage.Offset + o.base
 	}
