@@ -40,5 +40,30 @@ func Formats() []FormatInfo {
 			Lost:       "the code",
 			Refused:    "frozen modules, whose weights have no names any more: export them before torch.jit.freeze",
 		},
+		{
+			Name: "numpy .npy", Formats: []model.Format{model.NPY},
+			Recognised: "the signature \\x93NUMPY",
+			Converts:   "the array, under the empty name; versions 1 to 3, both byte orders, Fortran order",
+			Refused:    "object arrays, which are pickles; structured, text, date, complex128 and long double arrays: the error says how to save them instead",
+		},
+		{
+			Name: "numpy .npz", Formats: []model.Format{model.NPZ},
+			Recognised: "a zip archive of nothing but .npy entries",
+			Converts:   "every array, under its name without .npy; stored or deflated, ZIP64",
+			Refused:    "as .npy; entries twice, and archives that two readers read differently",
+		},
+		{
+			Name: "pickles of numpy arrays (also Paddle .pdparams, joblib)", Formats: []model.Format{model.Pickle},
+			Recognised: "a stream of pickle opcodes",
+			Converts:   "arrays in dictionaries, lists and tuples, under their keys joined by dots; all pickle protocols; joblib's arrays between the opcodes, aligned or not",
+			Lost:       "everything that is no array: listed with its path as dropped",
+			Refused:    "as .npy; every global that no array needs; scikit-learn estimators: export them with skl2onnx or skops; Paddle parameters cut into slices: save them with protocol 4",
+		},
+		{
+			Name: "joblib, compressed", Formats: []model.Format{model.Zlib, model.Gzip, model.Bzip2, model.XZ, model.LZMA},
+			Recognised: "a zlib, gzip, bzip2, xz or lzma stream; convert takes it where a pickle is inside",
+			Converts:   "as pickles of numpy arrays", Lost: "as pickles of numpy arrays",
+			Refused: "as pickles of numpy arrays; lz4: dump it again with compress=0",
+		},
 	}
 }
