@@ -109,6 +109,7 @@ func TestNames(t *testing.T) {
 		"tuple":        pDict(pTuple(pInt(1)), t0),
 		"bool":         pDict(pTrue, t0),
 		"long":         pDict(pStr(strings.Repeat("x", 65537)), t0),
+		"NUL":          pDict(pStr("a\x00b"), t0),
 	}
 	for name, value := range tests {
 		_, err := selected(t, value, SelectOptions{}, 4)
