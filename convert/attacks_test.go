@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
@@ -337,6 +338,17 @@ func TestAttackNames(t *testing.T) {
 		if got := fmt.Sprintf("%s %s, %s %s", g.Module, g.Name, module, name); got != want {
 			t.Errorf("%s: %q, want %q", file, got, want)
 		}
+	}
+}
+
+// TestNULInName: no converter writes a name with a NUL, whose format allows it.
+func TestNULInName(t *testing.T) {
+	t.Parallel()
+	ck := &format.Checkpoint{Tensors: []format.Tensor{{Name: "a\x00b", DType: safetensors.U8, Shape: []uint64{0}, Size: []int64{0}, Stride: []int64{1}, Storage: &format.Storage{}}}}
+	_, err := fromCheckpoint(Input{Path: "x", Blob: blobOf(nil)}, "test", ck, nil, Options{})
+	var refused *format.Unsupported
+	if !errors.As(err, &refused) || refused.Where != "a\x00b" {
+		t.Errorf("%v", err)
 	}
 }
 
