@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/bits"
+	"strings"
 
 	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
@@ -168,6 +169,9 @@ func (p *Plan) layHeader(c *contents, kept []int) ([]byte, map[string]int, error
 	tensors := c.tensors
 	byName := make(map[string]int, len(tensors))
 	for i := range tensors {
+		if strings.Contains(tensors[i].Name, "\x00") { // Strict refuses to read it
+			return nil, nil, unsupported(c.format, tensors[i].Name, "name with a NUL, where some readers would end it", "rename it in the checkpoint")
+		}
 		if _, twice := byName[tensors[i].Name]; twice {
 			return nil, nil, unsupported(c.format, tensors[i].Name, "name that two tensors have once their keys are joined", "rename one of them in the checkpoint")
 		}
