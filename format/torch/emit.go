@@ -215,7 +215,7 @@ func (e *emitter) leaf(v pickle.Value) error {
 			return &UnsupportedError{Path: e.shownPath(), What: fmt.Sprintf("%d tensors inside an object of %s", n, kind), Next: nextModule}
 		}
 	}
-	return e.dropHere(kind, "safetensors holds tensors only")
+	return e.drop(Dropped{Path: e.shownPath(), Kind: kind, Reason: "safetensors holds tensors only", Value: valueOf(v)})
 }
 
 // attributes looks at what is set on an OrderedDict: its _metadata is what
