@@ -49,7 +49,7 @@ type tieKey struct {
 // keyOf is false for a tensor that is always written by itself.
 func keyOf(t *source) (tieKey, bool) {
 	// The metadata key "format" is taken, and "__metadata__" is no name.
-	if t.Name == formatKey || t.Name == metadataKey || slices.Contains(t.Size, 0) {
+	if t.Name == formatKey || t.Name == metadataKey || !t.tied && slices.Contains(t.Size, 0) {
 		return tieKey{}, false
 	}
 	b := make([]byte, 0, 34+16*len(t.Size))
