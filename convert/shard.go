@@ -121,6 +121,35 @@ func union(plans []*Plan) *safetensors.Header {
 	return all
 }
 
+// Outputs says what a source file is converted to: the path of the first file,
+// and how many more there are; "" for one that is not converted.
+func (s *Set) Outputs(source string) string {
+	var plans []*Plan
+	for _, p := range s.Plans {
+		if p.Source.Path == source {
+			plans = append(plans, p)
+		}
+	}
+	if len(plans) == 0 {
+		return ""
+	}
+	return outputs(plans)
+}
+
+// Name gives the files of a set that Files made other names: file is the path
+// that the one file would have.
+func (s *Set) Name(file string) error {
+	if len(s.Plans) == 1 {
+		s.Plans[0].Path = file
+		return nil
+	}
+	made, err := number(s.Plans, file)
+	if err == nil {
+		s.Made = []MadeFile{*made}
+	}
+	return err
+}
+
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // outputs lists the names that a plan's source is converted to.
