@@ -16,14 +16,14 @@ import (
 // (bindings/python/convert.py and safetensors/torch.py of safetensors): the
 // alphabetically first of those that cover their whole storage, else the
 // alphabetically first. Identical tensors cover their storage all or none, so
-// the two rules are one here. Unlike the reference, a view that merely lies
+// the two rules are one here. A safetensors file has made the choice already. Unlike the reference, a view that merely lies
 // inside another tensor is never left out, and neither are tensors without
 // elements, which share nothing.
 func ties(tensors []source) (kept []int, aliases []Alias) {
 	first := make(map[tieKey]int, len(tensors)) // index of the kept name
 	for i := range tensors {
 		if key, ok := keyOf(&tensors[i]); ok {
-			if k, seen := first[key]; !seen || tensors[i].Name < tensors[k].Name {
+			if k, seen := first[key]; !seen || !tensors[i].tied && tensors[i].Name < tensors[k].Name {
 				first[key] = i
 			}
 		}

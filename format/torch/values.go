@@ -65,32 +65,57 @@ const (
 	maxInsideVisits = 100_000
 )
 
-// inside lists the plain values in a container that is dropped as a whole, by
-// path. It gives up where there are too many.
+// inside lists the plain values in what is dropped as a whole, by path: items
+// of containers and of dictionary classes, attributes of objects. It gives up
+// where there are too many.
 func (w *walker) inside(path string, v pickle.Value) {
 	visits := 0
 	var walk func(path string, v pickle.Value, depth int)
+	part := func(path string, l label, v pickle.Value, depth int) error {
+		if visits++; visits > maxInsideVisits {
+			return errEnough
+		}
+		at := join(path, l.text)
+		if l.bad != "" || len(at) > maxName {
+			return nil
+		}
+		if value := valueOf(v); value != "" {
+			w.out.Values = append(w.out.Values, Dropped{Path: at, Kind: leafKind(v), Value: value})
+			return nil
+		}
+		walk(at, v, depth+1)
+		return nil
+	}
 	walk = func(path string, v pickle.Value, depth int) {
-		if !isContainer(v) || w.c.isTensor(v) || depth > maxInsideDepth {
+		if w.c.isTensor(v) || depth > maxInsideDepth {
 			return
 		}
-		_ = w.children(v, func(l label, part pickle.Value) error {
-			if visits++; visits > maxInsideVisits {
-				return errEnough
+		if isContainer(v) {
+			_ = w.children(v, func(l label, x pickle.Value) error { return part(path, l, x, depth) })
+			return
+		}
+		for _, it := range objectItems(v) {
+			if part(path, labelOf(it.Key), it.Value, depth) != nil {
+				return
 			}
-			if l.bad != "" {
-				return nil
-			}
-			at := join(path, l.text)
-			if value := valueOf(part); value != "" && len(at) <= maxName {
-				w.out.Values = append(w.out.Values, Dropped{Path: at, Kind: leafKind(part), Reason: "outside " + quote(w.out.Subtree), Value: value})
-				return nil
-			}
-			walk(at, part, depth+1)
-			return nil
-		})
+		}
 	}
 	walk(path, v, 0)
+}
+
+// objectItems gives the items of a dictionary class and the attributes of an
+// object.
+func objectItems(v pickle.Value) []pickle.Item {
+	call, ok := v.(*pickle.Call)
+	if !ok {
+		return nil
+	}
+	items := call.Items
+	for _, st := range call.States {
+		attributes, _ := dictItems(st.Value)
+		items = append(items[:len(items):len(items)], attributes...)
+	}
+	return items
 }
 
 var errEnough = errors.New("enough")
