@@ -177,7 +177,9 @@ func JoinProofs(proofs ...*Proof) (*Proof, error) {
 	if len(proofs) == 0 {
 		return nil, errors.New("no proofs to join")
 	}
-	all := &Proof{SourceDigest: proofs[0].SourceDigest}
+	one := *proofs[0]
+	all := &one
+	all.Tensors = nil
 	for _, p := range proofs {
 		if p.SourceDigest != all.SourceDigest {
 			return nil, fmt.Errorf("proofs about two sources, %s and %s", all.SourceDigest, p.SourceDigest)

@@ -43,6 +43,9 @@ func WitnessAll(ctx context.Context, plans []*Plan) (*Witness, error) {
 		return nil, errors.New("no plans to witness")
 	}
 	p := plans[0]
+	if len(plans) == 1 {
+		return witness(ctx, &Witness{first: map[*Plan]int{p: 0}, plan: p})
+	}
 	w := &Witness{first: map[*Plan]int{}, plan: &Plan{Source: p.Source, blob: p.blob, reopen: p.reopen, seed: p.seed}}
 	for _, q := range plans {
 		if q != p && (q.source == nil || q.source != p.source) {
@@ -51,10 +54,15 @@ func WitnessAll(ctx context.Context, plans []*Plan) (*Witness, error) {
 		w.first[q] = len(w.plan.tensors)
 		w.plan.tensors = append(w.plan.tensors, q.tensors...)
 	}
+	return witness(ctx, w)
+}
+
+// witness reads the source of w.plan.
+func witness(ctx context.Context, w *Witness) (*Witness, error) {
 	w.prints = make([]uint64, len(w.plan.tensors))
 	err := w.read(ctx)
 	// Asked for after a failure too: a file cut short gives a read error first.
-	if err := cmp.Or(p.blob.Unchanged(), err); err != nil {
+	if err := cmp.Or(w.plan.blob.Unchanged(), err); err != nil {
 		return nil, err
 	}
 	w.storages = nil
