@@ -63,6 +63,7 @@ func (p *Predicate) normalised() *Predicate {
 
 func (c Conversion) normalised() Conversion {
 	c.Outputs = sorted(c.Outputs, func(a, b OutputInfo) int { return cmp.Compare(a.Path, b.Path) })
+	c.Renamed = slices.Clone(c.Renamed) // their order counts
 	c.Equality.Aliases = sorted(c.Equality.Aliases, func(a, b AliasEntry) int {
 		return cmp.Or(cmp.Compare(a.Removed, b.Removed), cmp.Compare(a.Kept, b.Kept))
 	})

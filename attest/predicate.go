@@ -115,6 +115,16 @@ type Conversion struct {
 	Engine         Engine       `json:"engine"`
 	ExecutedPickle bool         `json:"executedPickle"` // always false
 	Equality       Equality     `json:"equality"`
+	// Renamed are the rules by which tensors got other names than in the
+	// source, in the order in which they were applied.
+	Renamed []RenameRule `json:"renamed,omitempty"`
+}
+
+// RenameRule replaces every match of a regular expression (RE2) in a tensor's
+// name.
+type RenameRule struct {
+	From string `json:"from"`
+	To   string `json:"to"` // $1 and ${name} are what groups matched
 }
 
 // SourceInfo is the file that was converted.

@@ -16,14 +16,14 @@ import (
 // (bindings/python/convert.py and safetensors/torch.py of safetensors): the
 // alphabetically first of those that cover their whole storage, else the
 // alphabetically first. Identical tensors cover their storage all or none, so
-// the two rules are one here. Unlike the reference, a view that merely lies
+// the two rules are one here. A safetensors file has made the choice already. Unlike the reference, a view that merely lies
 // inside another tensor is never left out, and neither are tensors without
 // elements, which share nothing.
 func ties(tensors []source) (kept []int, aliases []Alias) {
 	first := make(map[tieKey]int, len(tensors)) // index of the kept name
 	for i := range tensors {
 		if key, ok := keyOf(&tensors[i]); ok {
-			if k, seen := first[key]; !seen || tensors[i].Name < tensors[k].Name {
+			if k, seen := first[key]; !seen || !tensors[i].tied && tensors[i].Name < tensors[k].Name {
 				first[key] = i
 			}
 		}
@@ -49,7 +49,7 @@ type tieKey struct {
 // keyOf is false for a tensor that is always written by itself.
 func keyOf(t *source) (tieKey, bool) {
 	// The metadata key "format" is taken, and "__metadata__" is no name.
-	if t.Name == formatKey || t.Name == metadataKey || slices.Contains(t.Size, 0) {
+	if t.Name == formatKey || t.Name == metadataKey || !t.tied && slices.Contains(t.Size, 0) {
 		return tieKey{}, false
 	}
 	b := make([]byte, 0, 34+16*len(t.Size))

@@ -45,7 +45,7 @@ func pView(storage, offset, size, stride string) string {
 var pPlain, one = pView(pStorage("0"), pNumber(0), pTuple(pNumber(4)), pTuple(pNumber(1))), pTuple(pNumber(1))
 
 func named(name string) string { return pDict(pText(name), pPlain) }
-func stored(key string) string {
+func storedZip(key string) string {
 	return pDict(pText("w"), pView(pStorage(key), pNumber(0), one, one))
 }
 func viewed(offset, size, stride string) string {
@@ -131,10 +131,10 @@ var attacks = []attack{
 	// Storage keys.
 	{file: "bad/pickle_key_traversal.pt", is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 171: storage key ../../data.pkl is a path"},
 	{file: "bad/pickle_key_missing.pt", is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 158: storage 9 has no record"},
-	{pickle: stored("a/0"), is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 150: storage key a/0 is a path"},
-	{pickle: stored(`a\0`), is: torch.ErrStorage, text: `torch: broken storage: data.pkl at offset 150: storage key "a\\0" is a path`},
-	{pickle: stored(".."), is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 149: storage key .. is a path"},
-	{pickle: stored(""), is: torch.ErrStorage, text: `torch: broken storage: data.pkl at offset 147: storage key "" is a path`},
+	{pickle: storedZip("a/0"), is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 150: storage key a/0 is a path"},
+	{pickle: storedZip(`a\0`), is: torch.ErrStorage, text: `torch: broken storage: data.pkl at offset 150: storage key "a\\0" is a path`},
+	{pickle: storedZip(".."), is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 149: storage key .. is a path"},
+	{pickle: storedZip(""), is: torch.ErrStorage, text: `torch: broken storage: data.pkl at offset 147: storage key "" is a path`},
 	{file: "bad/pickle_key_int.pt", is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 154: persistent id: the storage key is no text"},
 	{file: "bad/pickle_persid_kind.pt", is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 118: persistent id: kind module is not a storage"},
 	{file: "bad/pickle_persid_short.pt", is: torch.ErrStorage, text: "torch: broken storage: data.pkl at offset 88: persistent id: 1 items, 5 are needed"},

@@ -4,15 +4,15 @@ import (
 	"hash/crc32"
 	"sync"
 
-	"github.com/weightseal/weightseal/format/torch"
+	"github.com/weightseal/weightseal/format"
 )
 
-// crcs holds the checksums of the storages of an archive. Readings of the
+// crcs holds the checksums of the data records of an archive. Readings of the
 // output in order feed them in passing; what is missing when it is asked for
-// is read from the source.
+// is read then.
 type crcs struct {
 	plan   *Plan
-	layout *torch.Layout
+	layout *format.Archive
 
 	mu    sync.Mutex
 	sums  []crc
@@ -20,25 +20,31 @@ type crcs struct {
 	extra sync.Mutex // one computation at a time
 }
 
-// crc is the checksum of the first done bytes of a storage.
+// crc is the checksum of a record's prefix and the first done bytes of its
+// data.
 type crc struct {
-	from, size int64 // range of the source
-	done       int64
-	sum        uint32
+	segment int // of the output, where size is not 0
+	size    int64
+	done    int64
+	sum     uint32
 }
 
-func newCRCs(p *Plan, l *torch.Layout, n int) *crcs {
-	return &crcs{plan: p, layout: l, sums: make([]crc, n)}
+func newCRCs(p *Plan, l *format.Archive, n int) *crcs {
+	c := &crcs{plan: p, layout: l, sums: make([]crc, n)}
+	for i := range c.sums {
+		c.sums[i].sum = l.Begun(i)
+	}
+	return c
 }
 
-func (c *crcs) place(storage int, from, size int64) {
-	c.sums[storage].from, c.sums[storage].size = from, size
+func (c *crcs) place(record, segment int, size int64) {
+	c.sums[record].segment, c.sums[record].size = segment, size
 }
 
-// saw takes bytes that were read at offset in of a storage.
-func (c *crcs) saw(storage int, in int64, b []byte) {
+// saw takes bytes that were read at offset in of a record.
+func (c *crcs) saw(record int, in int64, b []byte) {
 	c.mu.Lock()
-	s := c.sums[storage]
+	s := c.sums[record]
 	c.mu.Unlock()
 	if in > s.done || in+int64(len(b)) <= s.done {
 		return
@@ -47,15 +53,15 @@ func (c *crcs) saw(storage int, in int64, b []byte) {
 	sum := crc32.Update(s.sum, crc32.IEEETable, b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := &c.sums[storage]; now.done == s.done {
+	if now := &c.sums[record]; now.done == s.done {
 		now.done, now.sum = s.done+int64(len(b)), sum
 	}
 }
 
-// of gives the checksum of a storage, reading what was not seen.
-func (c *crcs) of(storage int) (uint32, error) {
+// of gives the checksum of a record, reading what was not seen.
+func (c *crcs) of(record int) (uint32, error) {
 	c.mu.Lock()
-	s := c.sums[storage]
+	s := c.sums[record]
 	c.mu.Unlock()
 	if s.done == s.size {
 		return s.sum, nil
@@ -66,25 +72,25 @@ func (c *crcs) of(storage int) (uint32, error) {
 	defer c.plan.scratch.Put(buf)
 	for {
 		c.mu.Lock()
-		s := c.sums[storage]
+		s := c.sums[record]
 		c.mu.Unlock()
 		if s.done == s.size {
 			return s.sum, nil
 		}
 		b := buf[:min(scratchSize, s.size-s.done)]
-		if err := readFull(c.plan.blob, b, s.from+s.done); err != nil {
+		if err := c.plan.readBytes(s.segment, b, s.done); err != nil {
 			return 0, err
 		}
-		c.saw(storage, s.done, b)
+		c.saw(record, s.done, b)
 	}
 }
 
-func (c *crcs) descriptor(storage int) ([]byte, error) {
-	sum, err := c.of(storage)
+func (c *crcs) descriptor(record int) ([]byte, error) {
+	sum, err := c.of(record)
 	if err != nil {
 		return nil, err
 	}
-	return c.layout.Descriptor(storage, sum), nil
+	return c.layout.Descriptor(record, sum), nil
 }
 
 // directory is made once.

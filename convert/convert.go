@@ -10,17 +10,62 @@ import (
 	"io"
 	"slices"
 
+	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
 	"github.com/weightseal/weightseal/model"
 )
 
 // Options says what to convert to, and how.
 type Options struct {
-	To          model.Format // model.Safetensors (default) or model.TorchZip
+	To          model.Format // model.Safetensors (default), model.TorchZip or model.NPZ
 	Select      string       // subtree of a nested checkpoint, keys joined by dots
 	WeightsOnly bool         // take the tensors beside known inert objects; losses are listed
 	KeepAliases bool         // write every name of tied tensors
+	Rename      []Rename     // applied in order to the names, keys joined by dots
+	Output      Output
 	Limits      torch.Limits
+}
+
+// Output says how the converted file is written. The zero value is one
+// canonical file: what the reference writer of safetensors makes.
+type Output struct {
+	// MaxShardSize is how many bytes of tensors a file may hold; 0 has no
+	// limit. A larger tensor gets a file of its own. File does not look at
+	// it, Files and Model do.
+	MaxShardSize int64
+	// Align is what the tensors of a safetensors file start at a multiple of:
+	// a power of two from 8 (which 0 means) to safetensors.MaxAlignment.
+	Align int
+	// Metadata puts the plain numbers, truth values and texts that would be
+	// dropped into the metadata of a safetensors file.
+	Metadata bool
+}
+
+// canonical says that nothing asks for another file than the reference makes.
+func (o Options) canonical() bool {
+	return o.Output.MaxShardSize == 0 && o.Output.Align == 0 && len(o.Rename) == 0
+}
+
+func (o Output) align() int {
+	if o.Align == 0 {
+		return 8
+	}
+	return o.Align
+}
+
+// Check refuses what cannot be asked for together, or at all.
+func (o Options) Check() error {
+	switch a := o.Output.align(); {
+	case o.Output.MaxShardSize < 0:
+		return fmt.Errorf("a shard of %d bytes", o.Output.MaxShardSize)
+	case a < 8 || a > safetensors.MaxAlignment || a&(a-1) != 0:
+		return fmt.Errorf("alignment %d is no power of two from 8 to %d", a, safetensors.MaxAlignment)
+	case o.to() != model.Safetensors && (o.Output.Align != 0 || o.Output.Metadata):
+		return fmt.Errorf("only a safetensors file has a header to align and metadata, not %s", o.to())
+	case o.to() == model.NPZ && o.Output.MaxShardSize > 0:
+		return errors.New("npz has no index for shards")
+	}
+	return nil
 }
 
 // Input is the file to convert. The Plan reads from Blob as long as it lives.
@@ -34,27 +79,39 @@ type Input struct {
 type Converter interface {
 	Name() string
 	From() []model.Format
+	// To is model.Safetensors: whoever lays that out lays out the others.
 	To() model.Format
 	Plan(ctx context.Context, in Input, opt Options) (*Plan, error)
 }
 
 // Default is the list of converters.
 func Default() []Converter {
-	return []Converter{fromTorch{}, fromNumpy{}, fromPickle{}, fromJoblib{}, toTorch{}}
+	return []Converter{fromTorch{}, fromNumpy{}, fromPickle{}, fromJoblib{}, fromSafetensors{}}
 }
 
 // ErrNoConverter says that no converter takes a file's format to the one
 // asked for.
 var ErrNoConverter = errors.New("no converter")
 
-// File plans the conversion of one file. ErrNoConverter when no converter of
-// the list takes the format; a file without a format is looked at first.
+// File plans the conversion of one file into one file. ErrNoConverter when no
+// converter of the list takes the format; a file without a format is looked at
+// first.
 //
 // What cannot be converted gives the typed errors of format/torch
 // (*UnsupportedError, *AmbiguousError, *ForbiddenError, *RefusedError,
-// *FormatError) or *safetensors.Error. The plan owns in.Blob once File succeeds; on failure it is
-// still the caller's to close.
+// *FormatError), of format (*Unsupported, *Error) or *safetensors.Error, two
+// tensors that a renaming gives one name a *RenameError. The plan owns in.Blob
+// once File succeeds; on failure it is still the caller's to close.
 func File(ctx context.Context, in Input, opt Options) (*Plan, error) {
+	opt.Output.MaxShardSize = 0
+	return planFirst(ctx, in, opt)
+}
+
+// planFirst gives the plan of the first file; the others are in its shards.
+func planFirst(ctx context.Context, in Input, opt Options) (*Plan, error) {
+	if err := opt.Check(); err != nil {
+		return nil, err
+	}
 	if in.Format == "" {
 		f, err := model.Sniff(in.Blob, in.Blob.Size())
 		if err != nil {
@@ -66,12 +123,30 @@ func File(ctx context.Context, in Input, opt Options) (*Plan, error) {
 	if c == nil {
 		return nil, fmt.Errorf("%w from %s to %s", ErrNoConverter, in.Format, opt.to())
 	}
-	return c.Plan(ctx, in, opt)
+	p, err := c.Plan(ctx, in, opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range p.shards {
+		q.Subtree, q.reopen = p.Subtree, p.reopen
+	}
+	return p, nil
 }
 
+// converterFor finds who reads a format. Whoever can make safetensors of it
+// can write the other formats; but a file of torch's is not made into one
+// again, and safetensors only where it is to be another file.
 func converterFor(from model.Format, opt Options) Converter {
+	switch to := opt.to(); {
+	case to == model.Safetensors && from == model.Safetensors && opt.canonical():
+		return nil
+	case to == model.TorchZip && slices.Contains(fromTorch{}.From(), from):
+		return nil
+	case to != model.Safetensors && to != model.TorchZip && to != model.NPZ:
+		return nil
+	}
 	for _, c := range Default() {
-		if c.To() == opt.to() && slices.Contains(c.From(), from) {
+		if c.To() == model.Safetensors && slices.Contains(c.From(), from) {
 			return c
 		}
 	}

@@ -45,7 +45,7 @@ func (fromTorch) Plan(ctx context.Context, in Input, opt Options) (*Plan, error)
 	if err != nil {
 		return nil, err
 	}
-	p.Notes = notes
+	p.Notes = append(notes, p.Notes...)
 	p.reopen = func() (map[string]io.ReaderAt, error) { return inflating(in.Blob, opt.Limits) }
 	return p, nil
 }
@@ -56,11 +56,12 @@ func fromState(in Input, state *torch.StateDict, bigEndian bool, opt Options) (*
 	if err != nil {
 		return nil, err
 	}
-	p, err := layOut(in, &contents{format: "torch", framework: "pt", tensors: tensors}, opt)
+	c := &contents{format: "torch", framework: "pt", tensors: tensors, dropped: state.Dropped, values: state.Values}
+	p, err := layOut(in, c, opt)
 	if err != nil {
 		return nil, err
 	}
-	p.Subtree, p.Dropped = state.Subtree, state.Dropped
+	p.Subtree = state.Subtree
 	return p, nil
 }
 
@@ -82,10 +83,10 @@ func torchTensors(state *torch.StateDict, bigEndian bool) ([]source, error) {
 			}
 			storages[t.Storage] = st
 		}
-		all[i] = source{format.Tensor{
+		all[i] = source{form: form, Tensor: format.Tensor{
 			Name: t.Name, DType: t.DType, Shape: t.Shape,
 			Size: t.Size, Stride: t.Stride, Offset: t.Offset, Storage: st,
-		}, form}
+		}}
 	}
 	return all, nil
 }

@@ -76,7 +76,11 @@ func (b *setBuilder) indexes(ctx context.Context, convert, rest []model.File) (i
 func (b *setBuilder) mayIndex(f model.File) bool {
 	stem, ok := strings.CutSuffix(path.Base(f.Path), indexExt)
 	native := path.Ext(stem) == stExt
-	return ok && native == (b.opt.to() == model.TorchZip)
+	switch {
+	case !ok || b.opt.to() == model.NPZ, native && !b.opt.canonical():
+		return ok
+	}
+	return native == (b.opt.to() == model.TorchZip)
 }
 
 // checkKeptIndex checks that the shards of an index that stays as it is will
@@ -170,38 +174,56 @@ func (b *setBuilder) present(ix *indexFile, converted map[string]bool) error {
 
 // rewrite makes the index of the converted shards: exactly the tensors that
 // their headers hold (the names left out as ties are in the shards' metadata,
-// where loaders look for them), each in its file.
+// where loaders look for them), each in its file. Where a shard was split, all
+// of the set are numbered anew.
 func (b *setBuilder) rewrite(ix indexFile) error {
-	headers := map[string]*safetensors.Header{}
+	to := b.opt.to()
+	if to == model.NPZ {
+		b.set.Gone[ix.file.Path] = "npz files have no index"
+		return nil
+	}
+	headers := map[string]*safetensors.Header{} // as they were split in the source
 	renamed := map[string]string{}
-	for _, s := range ix.index.Shards() {
-		p := b.plans[ix.shardPath(s)]
-		if p == nil {
+	var plans []*Plan
+	shards := ix.index.Shards()
+	for _, s := range shards {
+		of := b.plans[ix.shardPath(s)]
+		if of == nil {
 			return nil // its own error is in the list
 		}
-		renamed[s] = path.Base(p.Path)
-		headers[renamed[s]] = p.Header
+		renamed[s] = path.Base(OutputPath(s, to))
+		headers[renamed[s]] = union(of)
+		plans = append(plans, of...)
 	}
 	old := &safetensors.Index{WeightMap: map[string]string{}}
-	for name, s := range ix.index.WeightMap {
-		old.WeightMap[name] = renamed[s]
+	was := map[string]string{}
+	for _, name := range sortedKeys(ix.index.WeightMap) {
+		now := b.opt.newName(name)
+		if other, twice := was[now]; twice {
+			return &IndexError{Path: ix.file.Path, Err: &RenameError{Names: []string{other, name}, To: now}}
+		}
+		was[now] = name
+		old.WeightMap[now] = renamed[ix.index.WeightMap[name]]
 	}
 	if err := errors.Join(old.Check(headers), tieClash(headers)); err != nil {
 		return &IndexError{Path: ix.file.Path, Err: err}
 	}
-	content, err := b.newIndex(ix.index, headers).Encode()
-	if err != nil {
+	made := MadeFile{Path: OutputPath(ix.file.Path, to), From: ix.file.Path}
+	if len(plans) > len(shards) {
+		rename(plans, strings.TrimSuffix(made.Path, indexExt))
+	}
+	var err error
+	if made.Content, err = indexOver(ix.index, headersOf(plans), to).Encode(); err != nil {
 		return err
 	}
-	made := MadeFile{Path: OutputPath(ix.file.Path, b.opt.to()), From: ix.file.Path, Content: content}
 	b.set.Made = append(b.set.Made, made)
 	b.set.Gone[ix.file.Path] = "rewritten as " + made.Path
 	return nil
 }
 
-// newIndex lists the tensors of the shards. A torch file holds tied names,
-// too.
-func (b *setBuilder) newIndex(old *safetensors.Index, headers map[string]*safetensors.Header) *safetensors.Index {
+// indexOver lists the tensors of the shards; what else an older index says
+// stays. A torch file holds tied names, too.
+func indexOver(old *safetensors.Index, headers map[string]*safetensors.Header, to model.Format) *safetensors.Index {
 	ix := &safetensors.Index{Metadata: maps.Clone(old.Metadata), WeightMap: map[string]string{}, Extra: old.Extra}
 	var total uint64
 	for shard, h := range headers {
@@ -209,7 +231,7 @@ func (b *setBuilder) newIndex(old *safetensors.Index, headers map[string]*safete
 			ix.WeightMap[h.Tensors[i].Name] = shard
 			total += h.Tensors[i].End - h.Tensors[i].Begin
 		}
-		if b.opt.to() == model.TorchZip {
+		if to == model.TorchZip {
 			for removed := range h.Aliases() {
 				ix.WeightMap[removed] = shard
 			}

@@ -12,19 +12,23 @@ const (
 	stStem    = "model"
 	torchExt  = ".bin"
 	stExt     = ".safetensors"
+	npzExt    = ".npz"
 	indexExt  = ".index.json"
 )
 
 // OutputPath is the name of the converted file: pytorch_model*.bin becomes
 // model*.safetensors as the Hugging Face tools have it, otherwise only the
 // extension changes. It does the same to the name of an index file, and the
-// other way round for model.TorchZip.
+// other way round for model.TorchZip. For model.NPZ the extension is .npz.
 func OutputPath(name string, to model.Format) string {
 	dir, base := path.Split(name)
 	base, isIndex := strings.CutSuffix(base, indexExt)
 	oldStem, newStem, newExt := torchStem, stStem, stExt
-	if to == model.TorchZip {
+	switch to {
+	case model.TorchZip:
 		oldStem, newStem, newExt = stStem, torchStem, torchExt
+	case model.NPZ:
+		newExt = npzExt
 	}
 	ext := path.Ext(base)
 	stem := strings.TrimSuffix(base, ext)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
@@ -25,15 +26,24 @@ type Plan struct {
 	Source  SourceFile
 	Subtree string
 	// Header of the safetensors file that is written, or, writing another
-	// format, of the tensors that go into it.
+	// format, one that the tensors that go into it would have.
 	Header  *safetensors.Header
 	Aliases []Alias
+	// Dropped, Notes and Renamed are about the whole source. Where several
+	// files come out of it, the first one has them.
 	Dropped []format.Dropped
 	Notes   []torch.Finding
+	// Renamed lists the tensors that go by another name than in the source.
+	Renamed []Renamed
+	// Warnings say what a reader of the output may stumble over.
+	Warnings []string
 	// InOrder says that the output reads the source front to back.
 	InOrder bool
 
 	blob     model.Blob
+	source   *shared // how many plans read from blob
+	shards   []*Plan // the others of the same source, on the first of them
+	closed   atomic.Bool
 	segments []segment
 	size     int64
 	tensors  []planned // in output order
@@ -50,6 +60,12 @@ type SourceFile struct {
 	Format model.Format
 	Size   int64
 }
+
+// Renamed is a tensor that goes by another name.
+type Renamed struct{ From, To string }
+
+// shared counts the plans that read from one blob.
+type shared struct{ plans atomic.Int32 }
 
 // Alias is a name that was left out because it is the same memory, shape and
 // strides as the kept name; safetensors metadata records it (removed -> kept).
@@ -138,8 +154,13 @@ func (p *Plan) settle() {
 // Size is the exact length of the output in bytes.
 func (p *Plan) Size() int64 { return p.size }
 
-// Close closes the source.
-func (p *Plan) Close() error { return p.blob.Close() }
+// Close closes the source, when all plans over it are closed.
+func (p *Plan) Close() error {
+	if p.source != nil && (p.closed.Swap(true) || p.source.plans.Add(-1) > 0) {
+		return nil
+	}
+	return p.blob.Close()
+}
 
 // Unchanged says whether the source is still what was planned from.
 func (p *Plan) Unchanged() error { return p.blob.Unchanged() }
@@ -176,7 +197,18 @@ func (p *Plan) sourceError(s *segment, err error) error {
 }
 
 // readSegment reads b at offset in of segment i.
-func (p *Plan) readSegment(i int, b []byte, in int64) (err error) {
+func (p *Plan) readSegment(i int, b []byte, in int64) error {
+	if err := p.readBytes(i, b, in); err != nil {
+		return err
+	}
+	if s := &p.segments[i]; s.summed > 0 {
+		p.sums.saw(s.summed-1, in, b)
+	}
+	return nil
+}
+
+// readBytes is readSegment without a look at the bytes.
+func (p *Plan) readBytes(i int, b []byte, in int64) error {
 	s := &p.segments[i]
 	switch {
 	case s.literal != nil:
@@ -190,16 +222,11 @@ func (p *Plan) readSegment(i int, b []byte, in int64) (err error) {
 		copy(b, late[in:])
 		return nil
 	case s.gather != nil:
-		err = p.readGather(i, b, in)
+		return p.readGather(i, b, in)
 	case s.form.changes():
-		err = s.readForm(b, in)
-	default:
-		err = readFull(s.src, b, s.from+in)
+		return s.readForm(b, in)
 	}
-	if err == nil && s.summed > 0 {
-		p.sums.saw(s.summed-1, in, b)
-	}
-	return err
+	return readFull(s.src, b, s.from+in)
 }
 
 // readForm reads a range whose elements change: whole elements in place, cut

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/maphash"
@@ -149,14 +150,15 @@ func (e *ProofError) Error() string {
 // difference is a *ProofError that names the tensor; an output that was cut
 // gives an error that wraps io.ErrUnexpectedEOF.
 func (p *Plan) Prove(r *Recorder, w *Witness) (*Proof, error) {
-	if r.plan != p || w.plan != p {
+	first, witnessed := w.first[p]
+	if r.plan != p || !witnessed {
 		return nil, &ProofError{Path: p.Path, Detail: "recorder or witness belong to another plan"}
 	}
 	if err := r.finish(); err != nil {
 		return nil, err
 	}
 	for i := range p.tensors {
-		if r.seen[i].print != w.prints[i] {
+		if r.seen[i].print != w.prints[first+i] {
 			return nil, &ProofError{Path: p.Path, Tensor: p.tensors[i].name, Detail: "the bytes that went out are not those that the source holds"}
 		}
 	}
@@ -166,6 +168,28 @@ func (p *Plan) Prove(r *Recorder, w *Witness) (*Proof, error) {
 		return nil, err
 	}
 	return &Proof{SourceDigest: hex.EncodeToString(w.digest[:]), Tensors: all, SetDigest: set}, nil
+}
+
+// JoinProofs makes one proof of those of all files that came out of a source:
+// its tensors are those of all. Proofs about different sources, and a name in
+// two of them, are an error.
+func JoinProofs(proofs ...*Proof) (*Proof, error) {
+	if len(proofs) == 0 {
+		return nil, errors.New("no proofs to join")
+	}
+	one := *proofs[0]
+	all := &one
+	all.Tensors = nil
+	for _, p := range proofs {
+		if p.SourceDigest != all.SourceDigest {
+			return nil, fmt.Errorf("proofs about two sources, %s and %s", all.SourceDigest, p.SourceDigest)
+		}
+		all.Tensors = append(all.Tensors, p.Tensors...)
+	}
+	slices.SortFunc(all.Tensors, func(a, b safetensors.TensorDigest) int { return strings.Compare(a.Name, b.Name) })
+	var err error
+	all.SetDigest, err = safetensors.SetDigest(all.Tensors)
+	return all, err
 }
 
 // digests lists all names with what the recorder saw, ties included, by name.

@@ -23,7 +23,7 @@ type Set struct {
 // MadeFile is a small file with its content.
 type MadeFile struct {
 	Path    string
-	From    string // the file that it replaces
+	From    string // the file that it replaces; "" for none
 	Content []byte
 }
 
@@ -57,7 +57,10 @@ func (e *ClashError) Error() string {
 // *IndexError; the failures of all files come joined, each as *FileError, and
 // then there is no set and nothing is left open.
 func Model(ctx context.Context, m *model.Model, opt Options, skip func(model.File) bool) (*Set, error) {
-	b := &setBuilder{m: m, opt: opt, set: &Set{Gone: map[string]string{}}, plans: map[string]*Plan{}, kept: map[string]model.File{}}
+	b := &setBuilder{m: m, opt: opt, set: &Set{Gone: map[string]string{}}, plans: map[string][]*Plan{}, kept: map[string]model.File{}}
+	if err := opt.Check(); err != nil {
+		return nil, err
+	}
 	if err := b.build(ctx, skip); err != nil {
 		return nil, errors.Join(err, b.set.Close())
 	}
@@ -69,7 +72,7 @@ type setBuilder struct {
 	m     *model.Model
 	opt   Options
 	set   *Set
-	plans map[string]*Plan      // by source path
+	plans map[string][]*Plan    // by source path
 	kept  map[string]model.File // by path
 }
 
@@ -96,6 +99,9 @@ func (b *setBuilder) build(ctx context.Context, skip func(model.File) bool) erro
 		if err := b.rewrite(ix); err != nil {
 			errs = append(errs, &FileError{Path: ix.file.Path, Err: err})
 		}
+	}
+	if err := cmp.Or(b.number(indexes), b.clashesLate()); err != nil {
+		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
@@ -127,14 +133,55 @@ func (b *setBuilder) plan(ctx context.Context, f model.File) error {
 	if err != nil {
 		return err
 	}
-	p, err := File(ctx, Input{Path: f.Path, Format: f.Format, Blob: blob}, b.opt)
+	p, err := planFirst(ctx, Input{Path: f.Path, Format: f.Format, Blob: blob}, b.opt)
 	if err != nil {
 		return errors.Join(err, blob.Close())
 	}
-	b.set.Plans = append(b.set.Plans, p)
-	b.set.Gone[f.Path] = "converted to " + p.Path
-	b.plans[f.Path] = p
+	b.plans[f.Path] = append([]*Plan{p}, p.shards...)
+	b.set.Plans = append(b.set.Plans, b.plans[f.Path]...)
 	return nil
+}
+
+// number names the files of those sources that were split and are in no set
+// with an index.
+func (b *setBuilder) number(indexes []indexFile) error {
+	indexed := map[string]bool{}
+	for _, ix := range indexes {
+		for _, s := range ix.index.Shards() {
+			indexed[ix.shardPath(s)] = true
+		}
+	}
+	for _, source := range sortedKeys(b.plans) {
+		plans := b.plans[source]
+		if len(plans) > 1 && !indexed[source] {
+			made, err := number(plans, plans[0].Path)
+			if err != nil {
+				return &FileError{Path: source, Err: err}
+			}
+			b.set.Made = append(b.set.Made, *made)
+		}
+		b.set.Gone[source] = "converted to " + outputs(plans)
+	}
+	return nil
+}
+
+// clashesLate finds shards and indexes that would be written over a file that
+// stays: their names are known only when all is planned.
+func (b *setBuilder) clashesLate() error {
+	var errs []error
+	for _, p := range b.set.Plans {
+		if _, kept := b.kept[p.Path]; kept {
+			inputs := []string{p.Path, p.Source.Path}
+			slices.Sort(inputs)
+			errs = append(errs, &ClashError{Path: p.Path, Inputs: inputs, Exclude: []string{p.Path}})
+		}
+	}
+	for _, m := range b.set.Made {
+		if _, kept := b.kept[m.Path]; kept {
+			errs = append(errs, &ClashError{Path: m.Path, Inputs: []string{m.Path}, Exclude: []string{m.Path}})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // clashes finds names that two inputs would write.

@@ -74,8 +74,12 @@ func planModel(tb testing.TB, f *folder, opt Options, skip func(model.File) bool
 		}
 		return nil, err
 	}
-	if int(f.open.Load()) != len(s.Plans) {
-		tb.Errorf("%d files open for %d plans", f.open.Load(), len(s.Plans))
+	sources := map[string]bool{}
+	for _, p := range s.Plans {
+		sources[p.Source.Path] = true
+	}
+	if int(f.open.Load()) != len(sources) {
+		tb.Errorf("%d files open for %d sources", f.open.Load(), len(sources))
 	}
 	return s, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/bits"
 	"strings"
@@ -24,6 +25,10 @@ const (
 	expandFactor = 4
 	expandFloor  = 1 << 30
 
+	// largeHeader is a header's length, in bytes, beyond which some readers
+	// stop.
+	largeHeader = 25_000_000
+
 	// Inflating may take this many times the bytes of all storages, or
 	// inflateFloor if that is more.
 	inflateFactor = 16
@@ -34,6 +39,7 @@ const (
 type source struct {
 	format.Tensor
 	form element
+	tied bool // the source itself says what it is tied to
 }
 
 // contents is a checkpoint of whatever format, ready to be laid out.
@@ -41,12 +47,16 @@ type contents struct {
 	format    string // for errors: "torch", "npy", ...
 	framework string // the metadata value of "format"; "" for none
 	tensors   []source
+	dropped   []format.Dropped
+	values    []format.Dropped  // in what dropped lists as a whole
+	texts     map[string]string // for the metadata, where that is asked for
+	metadata  map[string]string // that is always kept
 }
 
 // fromCheckpoint lays out what a codec read. reopen opens the storages that do
 // not lie in the file as they are a second time, by key; nil where all do.
 func fromCheckpoint(in Input, name string, ck *format.Checkpoint, reopen func() (map[string]io.ReaderAt, error), opt Options) (*Plan, error) {
-	c := contents{format: name, framework: ck.Framework, tensors: make([]source, len(ck.Tensors))}
+	c := contents{format: name, framework: ck.Framework, tensors: make([]source, len(ck.Tensors)), dropped: ck.Dropped, texts: ck.Metadata}
 	for i := range ck.Tensors {
 		t := &ck.Tensors[i]
 		form, err := elementSize(name, t.Name, t.DType)
@@ -54,61 +64,174 @@ func fromCheckpoint(in Input, name string, ck *format.Checkpoint, reopen func() 
 			return nil, err
 		}
 		form.swap = t.Swap
-		c.tensors[i] = source{*t, form}
+		c.tensors[i] = source{Tensor: *t, form: form}
 	}
 	p, err := layOut(in, &c, opt)
 	if err != nil {
 		return nil, err
 	}
-	p.Dropped, p.reopen = ck.Dropped, reopen
+	p.reopen = reopen
 	return p, nil
 }
 
-// layOut lays out the safetensors file for the tensors of a checkpoint.
+// layOut lays out the files for the tensors of a checkpoint. It gives the
+// plan of the first; it has those of the others in shards.
 func layOut(in Input, c *contents, opt Options) (*Plan, error) {
-	p := newPlan(in, model.Safetensors)
+	renamed, err := c.rename(&opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.distinct(); err != nil {
+		return nil, err
+	}
+	kept, aliases := c.written(opt)
+	if opt.to() == model.Safetensors {
+		c.metadata, c.dropped = c.describe(opt.Output.Metadata)
+	}
+	parts, err := c.split(kept, opt.Output.MaxShardSize)
+	if err != nil {
+		return nil, err
+	}
+	plans := make([]*Plan, len(parts))
+	for i, part := range parts {
+		if plans[i], err = layPart(in, c, part, aliases, opt); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.checkSizes(plans, kept, opt.Limits.Expand); err != nil {
+		return nil, err
+	}
+	p := together(plans)
+	p.Dropped, p.Renamed = c.dropped, renamed
+	return p, nil
+}
+
+// distinct refuses a name that two tensors have.
+func (c *contents) distinct() error {
+	seen := make(map[string]struct{}, len(c.tensors))
+	for i := range c.tensors {
+		name := c.tensors[i].Name
+		if strings.Contains(name, "\x00") { // Strict refuses to read it
+			return unsupported(c.format, name, "name with a NUL, where some readers would end it", "rename it: --rename FROM=TO")
+		}
+		if _, twice := seen[name]; twice {
+			return unsupported(c.format, name, "name that two tensors have once their keys are joined", "rename one of them in the checkpoint")
+		}
+		seen[name] = struct{}{}
+	}
+	return nil
+}
+
+// written says which tensors are written, and which names are left out as
+// ties. A torch file has ties, an npz file has none.
+func (c *contents) written(opt Options) ([]int, []Alias) {
+	if to := opt.to(); to == model.TorchZip || to != model.NPZ && !opt.KeepAliases {
+		return ties(c.tensors)
+	}
 	kept := make([]int, len(c.tensors))
 	for i := range kept {
 		kept[i] = i
 	}
-	if !opt.KeepAliases {
-		kept, p.Aliases = ties(c.tensors)
+	return kept, nil
+}
+
+// layPart lays out the file that holds part of the tensors.
+func layPart(in Input, c *contents, part []int, aliases []Alias, opt Options) (*Plan, error) {
+	p := newPlan(in, opt.to())
+	here := make(map[string]bool, len(part))
+	for _, i := range part {
+		here[c.tensors[i].Name] = true
 	}
-	raw, byName, err := p.layHeader(c, kept)
+	for _, a := range aliases {
+		if here[a.Kept] {
+			p.Aliases = append(p.Aliases, a)
+		}
+	}
+	var err error
+	switch opt.to() {
+	case model.TorchZip:
+		err = p.layTorch(c, part)
+	case model.NPZ:
+		err = p.layNPZ(c, part)
+	default:
+		err = p.laySafetensors(c, part, opt.Output.align())
+	}
 	if err != nil {
-		return nil, err
-	}
-	if err := p.add(segment{size: int64(len(raw)), literal: raw}); err != nil {
-		return nil, err
-	}
-	var storages sizes
-	for i := range p.Header.Tensors {
-		h := &p.Header.Tensors[i]
-		t := &c.tensors[byName[h.Name]]
-		storages.add(t.Storage)
-		if err := p.addTensor(t, h); err != nil {
-			return nil, err
-		}
-	}
-	if p.size-int64(len(raw)) > storages.limit(opt.Limits.Expand) {
-		return nil, &format.Unsupported{
-			Format: c.format,
-			What:   fmt.Sprintf("checkpoint whose %d bytes of storage become %d bytes of tensors", storages.total, p.size),
-			Next:   "save it again with views replaced by copies of what is needed",
-		}
-	}
-	if err := p.checkInflating(c.format, storages.total); err != nil {
 		return nil, err
 	}
 	p.settle()
 	return p, nil
 }
 
+// laySafetensors lays out a safetensors file.
+func (p *Plan) laySafetensors(c *contents, part []int, align int) error {
+	h, raw, err := p.header(c, part, align)
+	if err != nil {
+		return err
+	}
+	p.Header = h
+	if h.Length > largeHeader {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the header has %d bytes, and some readers stop at %d: smaller shards have smaller headers (--max-shard-size)", h.Length, largeHeader))
+	}
+	if err := p.add(segment{size: int64(len(raw)), literal: raw}); err != nil {
+		return err
+	}
+	byName := make(map[string]int, len(part))
+	for _, i := range part {
+		byName[c.tensors[i].Name] = i
+	}
+	for i := range h.Tensors {
+		x := &h.Tensors[i]
+		if err := p.addTensor(&c.tensors[byName[x.Name]], int64(x.End-x.Begin), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSizes bounds what tensors may take of what is stored.
+func (c *contents) checkSizes(plans []*Plan, kept []int, factor int64) error {
+	var storages sizes
+	for _, i := range kept {
+		storages.add(c.tensors[i].Storage)
+	}
+	var total int64
+	for _, p := range plans {
+		for i := range p.tensors {
+			total = min(total+p.tensors[i].origin.length, 1<<60) // no overflow
+		}
+	}
+	if total > storages.limit(factor) {
+		return &format.Unsupported{
+			Format: c.format,
+			What:   fmt.Sprintf("checkpoint whose %d bytes of storage become %d bytes of tensors", storages.total, total),
+			Next:   "save it again with views replaced by copies of what is needed",
+		}
+	}
+	return checkInflating(plans, c.format, storages.total)
+}
+
 // checkInflating bounds how often compressed records are inflated again
 // because views of them do not come in their order: a small file could demand
 // days of it.
-func (p *Plan) checkInflating(name string, stored int64) error {
+func checkInflating(plans []*Plan, name string, stored int64) error {
 	limit := max(inflateFloor, inflateFactor*float64(stored))
+	var work float64
+	for _, p := range plans {
+		work += p.inflating()
+	}
+	if work <= limit {
+		return nil
+	}
+	return &format.Unsupported{
+		Format: name,
+		What:   "compressed checkpoint whose tensors lie so that its records must be inflated again and again",
+		Next:   "unpack the archive and pack it again without compression (zip -0), or save it again uncompressed",
+	}
+}
+
+// inflating is how many bytes are inflated when the output is read in order.
+func (p *Plan) inflating() float64 {
 	var work float64
 	at := map[string]int64{} // where the reader of a record stands
 	for i := range p.tensors {
@@ -127,14 +250,7 @@ func (p *Plan) checkInflating(name string, stored int64) error {
 		work += float64(end) * times
 		at[stream] = end
 	}
-	if work <= limit {
-		return nil
-	}
-	return &format.Unsupported{
-		Format: name,
-		What:   "compressed checkpoint whose tensors lie so that its records must be inflated again and again",
-		Next:   "unpack the archive and pack it again without compression (zip -0), or save it again uncompressed",
-	}
+	return work
 }
 
 // sizes adds up storages, each once.
@@ -164,51 +280,46 @@ func (s *sizes) limit(factor int64) int64 {
 	return max(expandFloor, factor*s.total)
 }
 
-// layHeader makes the header, and a map from the names in it to tensors.
-func (p *Plan) layHeader(c *contents, kept []int) ([]byte, map[string]int, error) {
-	tensors := c.tensors
-	byName := make(map[string]int, len(tensors))
-	for i := range tensors {
-		if strings.Contains(tensors[i].Name, "\x00") { // Strict refuses to read it
-			return nil, nil, unsupported(c.format, tensors[i].Name, "name with a NUL, where some readers would end it", "rename it in the checkpoint")
-		}
-		if _, twice := byName[tensors[i].Name]; twice {
-			return nil, nil, unsupported(c.format, tensors[i].Name, "name that two tensors have once their keys are joined", "rename one of them in the checkpoint")
-		}
-		byName[tensors[i].Name] = i
-	}
-	specs := make([]safetensors.Spec, 0, len(kept))
-	for _, i := range kept {
-		t := &tensors[i]
-		specs = append(specs, safetensors.Spec{Name: t.Name, DType: t.DType, Shape: t.Shape})
+// header makes the header for the tensors of a part, and the file's first
+// bytes.
+func (p *Plan) header(c *contents, part []int, align int) (*safetensors.Header, []byte, error) {
+	specs := make([]safetensors.Spec, len(part))
+	for k, i := range part {
+		specs[k] = specOf(&c.tensors[i])
 	}
 	meta := map[string]string{}
 	if c.framework != "" {
 		meta[formatKey] = c.framework
 	}
+	if p.Format == model.Safetensors {
+		maps.Copy(meta, c.metadata)
+	}
 	for _, a := range p.Aliases {
 		meta[a.Removed] = a.Kept
 	}
-	h, raw, err := safetensors.NewHeader(specs, meta)
-	if err != nil {
-		var st *safetensors.Error
-		if errors.As(err, &st) {
-			return nil, nil, unsupported(c.format, st.Tensor, "tensor that no safetensors header can hold ("+st.Detail+")", "rename it in the checkpoint")
-		}
-		return nil, nil, err
+	h, raw, err := safetensors.NewAlignedHeader(specs, meta, align)
+	var st *safetensors.Error
+	switch {
+	case !errors.As(err, &st):
+		return h, raw, err
+	case st.Kind == safetensors.HeaderTooLarge:
+		return nil, nil, unsupported(c.format, "", fmt.Sprintf("%d tensors that need a header of more than %d bytes, which no reader takes", len(part), safetensors.MaxHeaderLength),
+			"split them into more files: --max-shard-size, with a size that is a part of theirs")
 	}
-	p.Header = h
-	return raw, byName, nil
+	return nil, nil, unsupported(c.format, st.Tensor, "tensor that no safetensors header can hold ("+st.Detail+")", "rename it: --rename FROM=TO")
 }
 
-// addTensor appends a tensor's bytes to the output.
-func (p *Plan) addTensor(t *source, h *safetensors.Tensor) error {
-	form := t.form
-	length := int64(h.End - h.Begin)
-	if err := checkView(t, form.size, length); err != nil {
+func specOf(t *source) safetensors.Spec {
+	return safetensors.Spec{Name: t.Name, DType: t.DType, Shape: t.Shape}
+}
+
+// addTensor appends a tensor's bytes to the output. summed is 1 + the number
+// of the checksum over them; 0 for none.
+func (p *Plan) addTensor(t *source, length int64, summed int) error {
+	if err := checkView(t, t.form.size, length); err != nil {
 		return err
 	}
-	o := origin{data: t.Storage.Data, base: t.Offset * form.size, size: t.Size, stride: t.Stride, form: form, file: -1, length: length}
+	o := origin{data: t.Storage.Data, base: t.Offset * t.form.size, size: t.Size, stride: t.Stride, form: t.form, file: -1, length: length}
 	o.adjacent = rowMajor(t.Size, t.Stride)
 	if t.Storage.Offset < 0 {
 		o.key, o.stream, o.at = t.Storage.Key, t.Storage.Stream, t.Storage.At
@@ -216,10 +327,12 @@ func (p *Plan) addTensor(t *source, h *safetensors.Tensor) error {
 		o.file = t.Storage.Offset + o.base
 	}
 	from := p.size
-	if err := p.add(segmentOf(p.blob, t, &o)); err != nil {
+	s := segmentOf(p.blob, t, &o)
+	s.summed = summed
+	if err := p.add(s); err != nil {
 		return err
 	}
-	p.tensors = append(p.tensors, planned{name: h.Name, dtype: h.DType, shape: h.Shape, from: from, to: p.size, origin: o})
+	p.tensors = append(p.tensors, planned{name: t.Name, dtype: t.DType, shape: t.Shape, from: from, to: p.size, origin: o})
 	return nil
 }
 

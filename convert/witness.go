@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -19,7 +20,8 @@ const (
 
 // Witness is what one reading of the source, apart from the output, saw.
 type Witness struct {
-	plan   *Plan
+	plan   *Plan         // has the tensors of all
+	first  map[*Plan]int // number in prints of each plan's first tensor
 	digest [sha256.Size]byte
 	prints []uint64 // as plan.tensors
 
@@ -32,11 +34,35 @@ type Witness struct {
 // the others gathered one by one, not with the code that the output uses). It
 // may run beside the upload. A source that changed since it was planned from
 // gives the error of model.Blob.Unchanged.
-func (p *Plan) Witness(ctx context.Context) (*Witness, error) {
-	w := &Witness{plan: p, prints: make([]uint64, len(p.tensors))}
+func (p *Plan) Witness(ctx context.Context) (*Witness, error) { return WitnessAll(ctx, []*Plan{p}) }
+
+// WitnessAll is the Witness of all plans that came out of one source: it is
+// read once for them.
+func WitnessAll(ctx context.Context, plans []*Plan) (*Witness, error) {
+	if len(plans) == 0 {
+		return nil, errors.New("no plans to witness")
+	}
+	p := plans[0]
+	if len(plans) == 1 {
+		return witness(ctx, &Witness{first: map[*Plan]int{p: 0}, plan: p})
+	}
+	w := &Witness{first: map[*Plan]int{}, plan: &Plan{Source: p.Source, blob: p.blob, reopen: p.reopen, seed: p.seed}}
+	for _, q := range plans {
+		if q != p && (q.source == nil || q.source != p.source) {
+			return nil, fmt.Errorf("%s and %s do not come out of one planning", p.Path, q.Path)
+		}
+		w.first[q] = len(w.plan.tensors)
+		w.plan.tensors = append(w.plan.tensors, q.tensors...)
+	}
+	return witness(ctx, w)
+}
+
+// witness reads the source of w.plan.
+func witness(ctx context.Context, w *Witness) (*Witness, error) {
+	w.prints = make([]uint64, len(w.plan.tensors))
 	err := w.read(ctx)
 	// Asked for after a failure too: a file cut short gives a read error first.
-	if err := cmp.Or(p.blob.Unchanged(), err); err != nil {
+	if err := cmp.Or(w.plan.blob.Unchanged(), err); err != nil {
 		return nil, err
 	}
 	w.storages = nil

@@ -74,7 +74,13 @@ type Dropped struct {
 	Path   string
 	Kind   string // int, float, str, OrderedDict, optimizer state, torch.nn.Linear, ...
 	Reason string
+	// Value is what it held, as JSON, where that is a number, a truth value or
+	// text, of at most MaxValue bytes; else empty.
+	Value string
 }
+
+// MaxValue is the length in bytes of the longest Dropped.Value.
+const MaxValue = 64 << 10
 
 // Checkpoint is what a codec read: everything validated that can be without
 // reading tensor bytes.

@@ -12,6 +12,12 @@ import (
 	"unicode/utf8"
 )
 
+// headerAlignment is where data starts in what the reference writes.
+const headerAlignment = 8
+
+// MaxAlignment is the largest alignment of the data that can be asked for.
+const MaxAlignment = 1 << 20
+
 // Spec is a tensor to be written.
 type Spec struct {
 	Name  string
@@ -30,6 +36,16 @@ type Spec struct {
 // gives for the file: its tensors are ordered by place, which for tensors
 // without elements is not the order in the JSON.
 func NewHeader(specs []Spec, metadata map[string]string) (h *Header, raw []byte, err error) {
+	return NewAlignedHeader(specs, metadata, headerAlignment)
+}
+
+// NewAlignedHeader is NewHeader with spaces up to a multiple of align, a power
+// of two from 8 to MaxAlignment: there the data starts. Beyond 8 the file is
+// no longer the one that the reference writes, and has another digest.
+func NewAlignedHeader(specs []Spec, metadata map[string]string, align int) (h *Header, raw []byte, err error) {
+	if align < headerAlignment || align > MaxAlignment || align&(align-1) != 0 {
+		return nil, nil, &Error{Kind: InvalidHeaderLength, Detail: fmt.Sprintf("alignment %d is no power of two from %d to %d", align, headerAlignment, MaxAlignment)}
+	}
 	order := slices.Clone(specs)
 	slices.SortFunc(order, func(a, b Spec) int {
 		if c := cmp.Compare(b.DType, a.DType); c != 0 {
@@ -50,7 +66,7 @@ func NewHeader(specs []Spec, metadata map[string]string) (h *Header, raw []byte,
 		at = t.End
 		h.Tensors = append(h.Tensors, t)
 	}
-	if raw, err = encode(h); err != nil {
+	if raw, err = encode(h, align); err != nil {
 		return nil, nil, err
 	}
 	h.Length = uint64(len(raw)) - 8
@@ -104,7 +120,7 @@ func place(s Spec, begin uint64) (Tensor, error) {
 }
 
 // encode writes length, JSON and padding.
-func encode(h *Header) ([]byte, error) {
+func encode(h *Header, align int) ([]byte, error) {
 	b := append(make([]byte, 8, 64+128*len(h.Tensors)), '{')
 	if h.Metadata != nil {
 		b = append(b, `"__metadata__":{`...)
@@ -131,7 +147,7 @@ func encode(h *Header) ([]byte, error) {
 		b = appendTensor(b, &h.Tensors[i])
 	}
 	b = append(b, '}')
-	for len(b)%8 != 0 {
+	for len(b)%align != 0 {
 		b = append(b, ' ')
 	}
 	binary.LittleEndian.PutUint64(b, uint64(len(b)-8))

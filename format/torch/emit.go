@@ -215,7 +215,11 @@ func (e *emitter) leaf(v pickle.Value) error {
 			return &UnsupportedError{Path: e.shownPath(), What: fmt.Sprintf("%d tensors inside an object of %s", n, kind), Next: nextModule}
 		}
 	}
-	return e.dropHere(kind, "safetensors holds tensors only")
+	value := valueOf(v)
+	if value == "" {
+		e.inside(e.shownPath(), v)
+	}
+	return e.drop(Dropped{Path: e.shownPath(), Kind: kind, Reason: "safetensors holds tensors only", Value: value})
 }
 
 // attributes looks at what is set on an OrderedDict: its _metadata is what

@@ -654,12 +654,14 @@ func (w *walker) dropBeside(tree []step) error {
 			if err != nil {
 				return err
 			}
-			d := Dropped{Path: join(prefix, l.text), Kind: leafKind(v), Reason: "outside " + quote(w.out.Subtree)}
+			d := Dropped{Path: join(prefix, l.text), Kind: leafKind(v), Reason: "outside " + quote(w.out.Subtree), Value: valueOf(v)}
 			switch {
 			case w.c.isTensor(v):
 				d.Kind = "tensor"
 			case isTrainingKey(l.text):
 				d.Kind = "training state"
+			default:
+				w.inside(d.Path, v)
 			}
 			if n > 0 && d.Kind != "tensor" {
 				d.Reason += fmt.Sprintf(", %d tensors", n)

@@ -123,5 +123,6 @@ type StateDict struct {
 	Subtree  string   // the path that was taken; "" for the root
 	Tensors  []Tensor // in the order of the checkpoint; ties are separate entries
 	Dropped  []Dropped
+	Values   []Dropped // numbers and texts in what Dropped lists as a whole
 	Findings []Finding
 }

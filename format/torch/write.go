@@ -1,9 +1,12 @@
 package torch
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
+	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
 )
 
@@ -17,44 +20,15 @@ type Saved struct {
 	Storage int      // number of the storage, from 0 in the order of the file
 }
 
-// PieceKind is what a stretch of a laid-out checkpoint is.
-type PieceKind uint8
-
-// The kinds. Bytes are known beforehand; Data are a storage's bytes, to be
-// filled in; a Descriptor and the Directory hold CRC-32 checksums of storages.
-const (
-	PieceBytes PieceKind = iota + 1
-	PieceData
-	PieceDescriptor
-	PieceDirectory
-)
-
-// Piece is a stretch of a laid-out checkpoint.
-type Piece struct {
-	Kind    PieceKind
-	Size    int64
-	Bytes   []byte // PieceBytes
-	Storage int    // PieceData and PieceDescriptor
-}
-
-// Layout is a torch.save zip archive whose every length is known before a
-// tensor byte is read, and whose checksums follow the data that they are
-// about, so that it can be written in one pass.
+// Layout is a torch.save zip archive; its data records are the storages.
 //
-// torch.load(weights_only=True) of torch 1.13 and later takes it. The same
-// tensors give the same bytes: the folder is "archive", storages are numbered
-// in the order of the file and aligned to 64 bytes, dates are 1980-01-01,
-// nothing of the host goes in. There is no .format_version record: with it,
-// torch computes the places of storages from the exact shape that its own
-// writer gives the records.
-type Layout struct {
-	pieces   []Piece
-	records  []savedRecord // in order; those with crc unknown belong to storages
-	storages []int         // storage -> record
-	size     int64
-	dirSize  int64
-	dirStart int64
-}
+// torch.load(weights_only=True) of torch 1.13 and later takes it. The folder
+// is "archive", storages are numbered in the order of the file. There is no
+// .format_version record: with it, torch computes the places of storages from
+// the exact shape that its own writer gives the records.
+type Layout struct{ format.Archive }
+
+const saveRoot = "archive/"
 
 // NewLayout lays out a checkpoint: an OrderedDict of the tensors in the order
 // given. Dtypes that torch does not have, and what a tensor cannot be rebuilt
@@ -69,26 +43,19 @@ func NewLayout(tensors []Saved) (*Layout, error) {
 		return nil, err
 	}
 	l := &Layout{}
-	steps := []func() error{
-		func() error { return l.known("data.pkl", body) },
-		func() error { return l.known("byteorder", []byte("little")) },
-		func() error { return l.data(sizes) },
-		func() error { return l.known("version", []byte("3\n")) },
-		l.directory,
+	if err := errors.Join(l.Known(saveRoot+"data.pkl", body), l.Known(saveRoot+"byteorder", []byte("little"))); err != nil {
+		return nil, err
 	}
-	for _, step := range steps {
-		if err := step(); err != nil {
+	for i, n := range sizes {
+		if err := l.Data(saveRoot+"data/"+strconv.Itoa(i), nil, n); err != nil {
 			return nil, err
 		}
 	}
+	if err := errors.Join(l.Known(saveRoot+"version", []byte("3\n")), l.Finish()); err != nil {
+		return nil, err
+	}
 	return l, nil
 }
-
-// Size is the length of the file in bytes.
-func (l *Layout) Size() int64 { return l.size }
-
-// Pieces lists the whole file in order. It must not be changed.
-func (l *Layout) Pieces() []Piece { return l.pieces }
 
 // storageSizes checks that the storages are numbered as they should be and
 // that ties agree, and gives the bytes of each.

@@ -29,6 +29,25 @@ var untypedDType = map[safetensors.DType]string{
 	safetensors.F8E8M0: "float8_e8m0fnu", safetensors.F4: "float4_e2m1fn_x2",
 }
 
+// SinceVersion is the first release of torch that has a dtype which 1.13, the
+// oldest that reads what is written here, does not have; "" for others
+// (c10/core/ScalarType.h).
+func SinceVersion(d safetensors.DType) string {
+	switch d {
+	case safetensors.F8E4M3, safetensors.F8E5M2:
+		return "2.1"
+	case safetensors.F8E4M3FNUZ, safetensors.F8E5M2FNUZ:
+		return "2.2"
+	case safetensors.U16, safetensors.U32, safetensors.U64:
+		return "2.3"
+	case safetensors.F8E8M0:
+		return "2.7"
+	case safetensors.F4:
+		return "2.8"
+	}
+	return ""
+}
+
 // The opcodes that are used: all of protocol 2, all known to the weights-only
 // reader of torch 1.13 (torch/_weights_only_unpickler.py).
 const (

@@ -19,12 +19,12 @@ import (
 )
 
 type convertOptions struct {
-	selection   selection
-	progress    progressFlags
-	to          string
-	selectPath  string
-	keepAliases bool
-	output      string
+	selection  selection
+	progress   progressFlags
+	to         string
+	selectPath string
+	write      outputFlags
+	output     string
 }
 
 func newConvert(s *streams) *cobra.Command {
@@ -36,7 +36,10 @@ func newConvert(s *streams) *cobra.Command {
 without executing a pickle, bit for bit. Sharded sets keep their shards and get their
 index rewritten; files that are no weights are copied. What is no tensor is listed as
 left behind. With --to torch safetensors becomes a file that torch.load(weights_only=True)
-reads.
+reads, and with --to npz a checkpoint becomes one that numpy.load reads.
+
+With --max-shard-size a file that is larger becomes model-00001-of-0000N.safetensors and
+so on, with model.safetensors.index.json over them; OUT is the name without the number.
 
 Without OUT a file is written beside IN, under the name that loaders expect:
 pytorch_model.bin becomes model.safetensors. An OUT that is a file is replaced, when all
@@ -44,7 +47,10 @@ is there. OUT for a directory must be new or empty.`,
 		Example: `  weightseal convert pytorch_model.bin model.safetensors
   weightseal convert checkpoint.ckpt model.safetensors --select state_dict
   weightseal convert ./my-model ./my-model-safetensors
-  weightseal convert model.safetensors pytorch_model.bin --to torch`,
+  weightseal convert pytorch_model.bin model.safetensors --max-shard-size 5GB
+  weightseal convert checkpoint.pt model.safetensors --rename '^module\.='
+  weightseal convert model.safetensors pytorch_model.bin --to torch
+  weightseal convert model.safetensors model.npz --to npz`,
 		Args: rangeArgs(1, "IN", "OUT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := ""
@@ -55,9 +61,9 @@ is there. OUT for a directory must be new or empty.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.to, "to", "safetensors", "safetensors or torch")
+	f.StringVar(&o.to, "to", "safetensors", "safetensors, torch or npz")
 	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
-	f.BoolVar(&o.keepAliases, "keep-aliases", false, "write every name of tied tensors")
+	o.write.add(f)
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	o.selection.add(f)
 	o.progress.add(f)
@@ -65,7 +71,11 @@ is there. OUT for a directory must be new or empty.`,
 }
 
 func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptions) error {
-	if err := errors.Join(oneOf("output", o.output, "text", "json"), oneOf("to", o.to, "safetensors", "torch"), o.progress.check()); err != nil {
+	if err := errors.Join(oneOf("output", o.output, "text", "json"), oneOf("to", o.to, "safetensors", "torch", "npz"), o.progress.check()); err != nil {
+		return err
+	}
+	opt, err := o.options()
+	if err != nil {
 		return err
 	}
 	m, _, err := openModel(ctx, in, oci.Options{})
@@ -78,16 +88,24 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 	if len(m.Files) == 0 {
 		return usage("", "%s: no files to convert", in)
 	}
-	opt := convert.Options{To: model.Safetensors, Select: o.selectPath, WeightsOnly: true, KeepAliases: o.keepAliases}
-	if o.to == "torch" {
-		opt.To = model.TorchZip
-	}
 	bar := o.progress.start(s)
 	defer bar.close()
 	if info, err := os.Stat(in); err == nil && info.IsDir() {
 		return convertDir(ctx, s, m, out, opt, o.output, bar)
 	}
 	return convertFile(ctx, s, m, in, out, opt, o.output, bar)
+}
+
+// options are what the flags say.
+func (o *convertOptions) options() (convert.Options, error) {
+	opt := convert.Options{To: model.Safetensors, Select: o.selectPath, WeightsOnly: true}
+	switch o.to {
+	case "torch":
+		opt.To = model.TorchZip
+	case "npz":
+		opt.To = model.NPZ
+	}
+	return opt, o.write.fill(&opt)
 }
 
 func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string, opt convert.Options, output string, bar *progress) error {
@@ -112,16 +130,54 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 		return err
 	}
 	defer blob.Close()
-	plan, err := convert.File(ctx, convert.Input{Path: f.Path, Format: f.Format, Blob: blob}, opt)
+	set, err := convert.Files(ctx, convert.Input{Path: f.Path, Format: f.Format, Blob: blob}, opt)
 	if err != nil {
 		return cannotConvert(ctx, s, m, in, err)
 	}
-	bar.say("convert", f.Path)
-	if err := plan.WriteFile(ctx, out); err != nil {
-		return fmt.Errorf("%s: %w", in, err)
+	var done []convertedFile
+	if len(set.Plans) == 1 {
+		bar.say("convert", f.Path)
+		if err := set.Plans[0].WriteFile(ctx, out); err != nil {
+			return fmt.Errorf("%s: %w", in, err)
+		}
+		done = []convertedFile{describePlan(set.Plans[0], in, out)}
+	} else if done, err = writeShards(ctx, m, set, in, out, bar); err != nil {
+		return err
 	}
 	bar.close()
-	return printConverted(s, output, []convertedFile{describePlan(plan, in, out)})
+	return printConverted(s, output, done)
+}
+
+// writeShards writes the files that one file becomes under names that out
+// gives. They get them when all are there, the index last.
+func writeShards(ctx context.Context, m *model.Model, set *convert.Set, in, out string, bar *progress) ([]convertedFile, error) {
+	if err := set.Name(filepath.Base(out)); err != nil {
+		return nil, err
+	}
+	staging, err := stagingDir(out)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(staging)
+	done, err := writeSet(ctx, m, set, staging, bar)
+	if err != nil {
+		return nil, err
+	}
+	for i := range done {
+		target := filepath.Join(filepath.Dir(out), done[i].Output)
+		if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() {
+			return nil, usage("give OUT another name", "%s is no regular file", target)
+		}
+		if sameFile(in, target) {
+			return nil, usage("give OUT another name", "%s would be written over itself", in)
+		}
+		done[i].Input = in
+		if err := os.Rename(filepath.Join(staging, done[i].Output), target); err != nil {
+			return nil, err
+		}
+		done[i].Output = target
+	}
+	return done, nil
 }
 
 // sameFile says whether two names lead to one file.
@@ -202,7 +258,10 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 			return cannotConvert(ctx, s, m, f.Path, err)
 		}
 	}
-	set, err := convert.Model(ctx, m, opt, func(f model.File) bool { return !wantsConversion(f, opt.To) })
+	again := rewrites(opt)
+	set, err := convert.Model(ctx, m, opt, func(f model.File) bool {
+		return !wantsConversion(f, opt.To) && !(again && f.Format == model.Safetensors)
+	})
 	if err != nil {
 		return err
 	}
@@ -231,16 +290,25 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 }
 
 // wantsConversion says which files of a directory are converted: every
-// pickle-based one and every one of numpy, or, on the way back, every safetensors file.
+// pickle-based one and every one of numpy, or, on the way back, every
+// safetensors file; for npz both.
 func wantsConversion(f model.File, to model.Format) bool {
-	if to != model.Safetensors {
+	switch {
+	case to == model.TorchZip:
 		return f.Format == model.Safetensors
+	case to == model.NPZ && f.Format == model.Safetensors:
+		return true
 	}
 	switch f.Format {
 	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle, model.NPY, model.NPZ:
 		return true
 	}
 	return false
+}
+
+// rewrites says that safetensors is written anew as other safetensors.
+func rewrites(opt convert.Options) bool {
+	return opt.To == model.Safetensors && (opt.Output.MaxShardSize > 0 || opt.Output.Align != 0 || len(opt.Rename) > 0)
 }
 
 // checkKept looks at the files that would be copied as they are: what calls
@@ -354,6 +422,14 @@ type convertedFile struct {
 	Aliases []aliasOutput  `json:"aliases,omitempty"`
 	Dropped []droppedEntry `json:"dropped,omitempty"`
 	Notes   []string       `json:"notes,omitempty"`
+	Renamed []renamedName  `json:"renamed,omitempty"`
+	// Warnings say what a reader of the output may stumble over.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+type renamedName struct {
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 type aliasOutput struct {
@@ -378,10 +454,17 @@ func describePlan(p *convert.Plan, in, out string) convertedFile {
 	for _, n := range p.Notes {
 		f.Notes = append(f.Notes, n.Detail)
 	}
+	for _, r := range p.Renamed {
+		f.Renamed = append(f.Renamed, renamedName{r.From, r.To})
+	}
+	f.Warnings = p.Warnings
 	return f
 }
 
 func printConverted(s *streams, output string, files []convertedFile) error {
+	for _, f := range files {
+		warn(s, f.Output, f.Warnings)
+	}
 	if output == "json" {
 		return printJSON(s.out, struct {
 			SchemaVersion int             `json:"schemaVersion"`
@@ -396,6 +479,9 @@ func printConverted(s *streams, output string, files []convertedFile) error {
 		for _, a := range f.Aliases {
 			fmt.Fprintf(s.out, "  tied: %s is %s\n", printable(a.Removed), printable(a.Kept))
 		}
+		for _, r := range f.Renamed {
+			fmt.Fprintf(s.out, "  renamed: %s to %s\n", printable(r.From), printable(r.To))
+		}
 		for _, d := range f.Dropped {
 			fmt.Fprintf(s.out, "  left behind: %s (%s)\n", printable(d.Path), printable(d.Kind))
 		}
@@ -404,4 +490,11 @@ func printConverted(s *streams, output string, files []convertedFile) error {
 		}
 	}
 	return nil
+}
+
+// warn prints what a reader of a file may stumble over.
+func warn(s *streams, file string, warnings []string) {
+	for _, w := range warnings {
+		fmt.Fprintf(s.err, "warning: %s: %s\n", printable(file), printable(w))
+	}
 }

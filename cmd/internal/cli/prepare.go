@@ -35,6 +35,7 @@ type pushJob struct {
 	policy    *policy.Policy
 	decision  *policy.Decision
 	set       *convert.Set
+	renames   []convert.Rename
 	items     []*item           // the files of the artifact, sorted by path
 	from      *origin           // nil for a model on disk
 	predicate *attest.Predicate // as it was attested
@@ -79,11 +80,11 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	if err != nil {
 		return nil, err
 	}
-	j := &pushJob{model: m, report: report, policy: p, from: from}
+	j := &pushJob{model: m, report: report, policy: p, from: from, renames: o.convert.Rename}
 	var planErr error
-	j.set, planErr = convert.Model(ctx, m, convert.Options{
-		To: model.Safetensors, Select: o.selectPath, WeightsOnly: o.weightsOnly || o.selectPath != "", KeepAliases: o.keepAliases,
-	}, j.unplannable(p))
+	copt := o.convert
+	copt.To, copt.Select, copt.WeightsOnly = model.Safetensors, o.selectPath, o.weightsOnly || o.selectPath != ""
+	j.set, planErr = convert.Model(ctx, m, copt, j.unplannable(p))
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -168,7 +169,7 @@ func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
 			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message + place(x), Verdict: x.Verdict.String(), Fix: x.Fix})
 		}
 		if j.policy.Converts(f.Format) && r.Verdict != scan.Unsafe && !f.Training {
-			f.Conversion = conversionFact(r.Path, cmp.Or(failures[r.Path], noConverter(r.Format)))
+			f.Conversion = j.conversionFact(r.Path, cmp.Or(failures[r.Path], noConverter(r.Format)))
 		}
 		facts = append(facts, f)
 	}
@@ -186,7 +187,7 @@ func noConverter(f model.Format) error {
 	return fmt.Errorf("%w from %s to safetensors", convert.ErrNoConverter, f)
 }
 
-func conversionFact(path string, err error) *policy.ConversionFact {
+func (j *pushJob) conversionFact(path string, err error) *policy.ConversionFact {
 	if err != nil {
 		f := classify(err)
 		c := &policy.ConversionFact{Error: err.Error(), Next: strings.Join(f.hints, "; or ")}
@@ -194,7 +195,13 @@ func conversionFact(path string, err error) *policy.ConversionFact {
 		c.Forbidden = errors.As(err, &forbidden) && !forbidden.Inert || errors.As(err, new(*numpy.ForbiddenError))
 		return c
 	}
-	return &policy.ConversionFact{Output: convert.OutputPath(path, model.Safetensors)}
+	c := &policy.ConversionFact{Output: convert.OutputPath(path, model.Safetensors)}
+	if j.set != nil {
+		if out := j.set.Outputs(path); out != "" {
+			c.Output = out
+		}
+	}
+	return c
 }
 
 // open makes the list of files that go up.
@@ -203,7 +210,11 @@ func (j *pushJob) open(ctx context.Context) error {
 		j.items = append(j.items, &item{path: p.Path, file: j.fileOf(p.Source.Path), plan: p, header: p.Header})
 	}
 	for _, m := range j.set.Made {
-		j.items = append(j.items, &item{path: m.Path, file: j.fileOf(m.From), content: m.Content})
+		it := &item{path: m.Path, content: m.Content, file: model.File{Entry: model.Entry{Path: m.Path}, Role: model.Config}}
+		if m.From != "" {
+			it.file = j.fileOf(m.From)
+		}
+		j.items = append(j.items, it)
 	}
 	for _, f := range j.set.Kept {
 		it := &item{path: f.Path, file: f}

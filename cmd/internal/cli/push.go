@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weightseal/weightseal/attest"
+	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/oci"
 )
 
@@ -26,7 +27,8 @@ type pushOptions struct {
 	policy      string
 	selectPath  string
 	weightsOnly bool
-	keepAliases bool
+	write       outputFlags
+	convert     convert.Options // as the flags say
 	dryRun      bool
 	output      string
 }
@@ -58,7 +60,7 @@ The last line on standard output is REF@sha256:...`,
 	f.BoolVar(&o.noSign, "no-sign", false, "push without an attestation")
 	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
 	f.BoolVar(&o.weightsOnly, "weights-only", false, "take the tensors beside known inert objects; the statement lists what is lost")
-	f.BoolVar(&o.keepAliases, "keep-aliases", false, "write every name of tied tensors")
+	o.write.add(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would happen to each file, and upload nothing")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	addPolicy(f, &o.policy)
@@ -99,6 +101,9 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 			return signerError(o.key, err)
 		}
 		debug.FreeOSMemory() // decrypting a key takes 64 MiB, and nothing else here does
+	}
+	if err := o.write.fill(&o.convert); err != nil {
+		return err
 	}
 	bar := o.progress.start(s)
 	defer bar.close()
@@ -285,13 +290,25 @@ func (j *pushJob) upload(ctx context.Context, store oci.Store, opt oci.Options, 
 func (j *pushJob) witness(ctx context.Context, concurrency int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
+	bySource := map[string][]*item{} // a source is read once, whatever comes out of it
 	for _, it := range j.items {
-		if it.plan == nil {
-			continue
+		if it.plan != nil {
+			bySource[it.file.Path] = append(bySource[it.file.Path], it)
 		}
-		g.Go(func() (err error) {
-			if it.seen, err = it.plan.Witness(ctx); err != nil {
-				return fmt.Errorf("%s: %w", it.file.Path, err)
+	}
+	for _, path := range sortedKeys(bySource) {
+		items := bySource[path]
+		g.Go(func() error {
+			plans := make([]*convert.Plan, len(items))
+			for i, it := range items {
+				plans[i] = it.plan
+			}
+			seen, err := convert.WitnessAll(ctx, plans)
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			for _, it := range items {
+				it.seen = seen
 			}
 			return nil
 		})
@@ -373,6 +390,11 @@ func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged
 	}
 	if output == "json" {
 		return printJSON(s.out, p)
+	}
+	for _, it := range j.items {
+		if it.plan != nil {
+			warn(s, it.path, it.plan.Warnings)
+		}
 	}
 	for _, f := range p.Files {
 		line := fmt.Sprintf("%s  %s", f.Path, bytesText(f.Size))

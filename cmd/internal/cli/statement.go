@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weightseal/weightseal/attest"
+	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
@@ -38,6 +39,7 @@ func (j *pushJob) statement(staged *oci.Staged, earlier *statementBefore) ([]byt
 		return nil, err
 	}
 	byFile := map[string][]safetensors.TensorDigest{}
+	bySource := map[string][]*item{}
 	for _, it := range j.items {
 		entry, err := j.fileEntry(it)
 		if err != nil {
@@ -49,8 +51,15 @@ func (j *pushJob) statement(staged *oci.Staged, earlier *statementBefore) ([]byt
 			byFile[it.path] = it.tensors
 		}
 		if it.plan != nil {
-			p.Conversions = append(p.Conversions, conversion(it))
+			bySource[it.file.Path] = append(bySource[it.file.Path], it)
 		}
+	}
+	for _, source := range sortedKeys(bySource) {
+		c, err := j.conversion(bySource[source])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", source, err)
+		}
+		p.Conversions = append(p.Conversions, *c)
 	}
 	p.WeightsDigest = weightsDigest(byFile)
 	if earlier != nil && len(p.Conversions) == 0 && len(earlier.predicate.Conversions) > 0 {
@@ -174,23 +183,41 @@ func elements(t safetensors.Tensor) int64 {
 	return n
 }
 
-func conversion(it *item) attest.Conversion {
-	c := attest.Conversion{
-		Source:  attest.SourceInfo{Path: it.file.Path, Format: string(it.file.Format), Size: it.plan.Source.Size, Digest: "sha256:" + it.proof.SourceDigest},
-		Outputs: []attest.OutputInfo{{Path: it.path, Digest: it.descriptor.Digest.String()}},
-		Engine:  attest.Engine{Name: program, Version: buildVersion()},
+// conversion describes what one source file was converted to.
+func (j *pushJob) conversion(items []*item) (*attest.Conversion, error) {
+	proofs := make([]*convert.Proof, len(items))
+	for i, it := range items {
+		proofs[i] = it.proof
+	}
+	proof, err := convert.JoinProofs(proofs...)
+	if err != nil {
+		return nil, err
+	}
+	first := items[0]
+	c := &attest.Conversion{
+		Source: attest.SourceInfo{Path: first.file.Path, Format: string(first.file.Format), Size: first.plan.Source.Size, Digest: "sha256:" + proof.SourceDigest},
+		Engine: attest.Engine{Name: program, Version: buildVersion()},
 		Equality: attest.Equality{
-			Kind: "bitwise", TensorSetDigestSource: "sha256:" + it.proof.SetDigest, TensorSetDigestOutput: "sha256:" + it.proof.SetDigest,
-			Tensors: len(it.proof.Tensors),
+			Kind: "bitwise", TensorSetDigestSource: "sha256:" + proof.SetDigest, TensorSetDigestOutput: "sha256:" + proof.SetDigest,
+			Tensors: len(proof.Tensors),
 		},
 	}
-	for _, a := range it.plan.Aliases {
-		c.Equality.Aliases = append(c.Equality.Aliases, attest.AliasEntry{Removed: a.Removed, Kept: a.Kept})
+	for _, it := range items {
+		c.Outputs = append(c.Outputs, attest.OutputInfo{Path: it.path, Digest: it.descriptor.Digest.String()})
+		for _, a := range it.plan.Aliases {
+			c.Equality.Aliases = append(c.Equality.Aliases, attest.AliasEntry{Removed: a.Removed, Kept: a.Kept})
+		}
+		for _, d := range it.plan.Dropped {
+			c.Equality.Dropped = append(c.Equality.Dropped, attest.DroppedEntry{Path: d.Path, Kind: d.Kind, Reason: d.Reason})
+		}
+		if len(it.plan.Renamed) == 0 {
+			continue
+		}
+		for _, r := range j.renames {
+			c.Renamed = append(c.Renamed, attest.RenameRule{From: r.From.String(), To: r.To})
+		}
 	}
-	for _, d := range it.plan.Dropped {
-		c.Equality.Dropped = append(c.Equality.Dropped, attest.DroppedEntry{Path: d.Path, Kind: d.Kind, Reason: d.Reason})
-	}
-	return c
+	return c, nil
 }
 
 // weightsDigest is the identity of a model's weights: the set digest over the
