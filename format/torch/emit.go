@@ -23,6 +23,9 @@ type emitter struct {
 	limit  uint64
 	frames []frame
 	onPath map[pickle.Value]bool
+
+	classes []lostClass
+	classAt map[string]int // by class
 }
 
 // frame is a container on the path.
@@ -85,6 +88,13 @@ func (w *walker) parts(v pickle.Value) []pickle.Value {
 		}
 		return out
 	}
+	if m := w.module(v); m != nil {
+		out := make([]pickle.Value, len(m.items))
+		for i, it := range m.items {
+			out[i] = it.Value
+		}
+		return out
+	}
 	seq, _ := seqItems(v)
 	return seq
 }
@@ -118,7 +128,7 @@ func (e *emitter) emit(v pickle.Value) error {
 			e.path = e.path[:len(e.path)-1]
 		}
 	}
-	return nil
+	return e.loseClasses()
 }
 
 // step gives the next part of the container.
@@ -144,10 +154,17 @@ func (e *emitter) enter(v pickle.Value) error {
 	}
 	items, isDict := e.items(v)
 	seq, isSeq := seqItems(v)
-	if !isDict && !isSeq {
+	m := e.module(v)
+	switch {
+	case m != nil:
+		items = m.items
+		if err := e.lose(m); err != nil || len(items) == 0 {
+			return err
+		}
+	case !isDict && !isSeq:
 		return e.leaf(v)
 	}
-	if call, ok := v.(*pickle.Call); ok {
+	if call, ok := v.(*pickle.Call); ok && m == nil {
 		if err := e.attributes(call); err != nil {
 			return err
 		}
@@ -214,6 +231,10 @@ func (e *emitter) leaf(v pickle.Value) error {
 		if n > 0 {
 			return &UnsupportedError{Path: e.shownPath(), What: fmt.Sprintf("%d tensors inside an object of %s", n, kind), Next: nextModule}
 		}
+	}
+	if kind == "numpy array" {
+		e.arrays++
+		return e.dropHere(kind, "it is no tensor of torch: "+nextArrays)
 	}
 	return e.dropHere(kind, "safetensors holds tensors only")
 }

@@ -45,9 +45,6 @@ func (c *Checkpoint) Select(path string) (*StateDict, error) {
 // findings with Refuse set a *RefusedError; a tensor or name that is broken a
 // *FormatError.
 func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
-	if c.Container == TorchScript {
-		return nil, &UnsupportedError{What: "a TorchScript archive", Next: nextScript}
-	}
 	if c.Root == nil {
 		return nil, broken(ErrContainer, "", -1, "the checkpoint has no object")
 	}
@@ -60,7 +57,10 @@ func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
 	if len(refused) > 0 {
 		return nil, &RefusedError{Findings: refused}
 	}
-	forbidden := c.checkGlobals(opt.AllowInert)
+	forbidden, known := c.checkGlobals(opt.AllowInert)
+	if known != nil {
+		return nil, known
+	}
 	if forbidden != nil && !forbidden.Inert {
 		return nil, forbidden
 	}
@@ -81,9 +81,13 @@ func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
 	return nil, forbidden
 }
 
-// checkGlobals holds every imported name against what is known.
-func (c *Checkpoint) checkGlobals(allowInert bool) *ForbiddenError {
+// checkGlobals holds every imported name against what is known. Classes of
+// tensors that cannot be converted are an answer of their own where nothing
+// worse is there.
+func (c *Checkpoint) checkGlobals(allowInert bool) (*ForbiddenError, error) {
 	e := &ForbiddenError{Inert: true}
+	called := c.called()
+	var known *UnsupportedError
 	for _, s := range c.Streams {
 		if s.Stream == nil {
 			continue
@@ -93,18 +97,28 @@ func (c *Checkpoint) checkGlobals(allowInert bool) *ForbiddenError {
 			if Allowed(module, name) || rebuildKind(module, name) != notRebuild {
 				continue
 			}
-			inert := Inert(module, name)
+			inert := harmless(module, name, called)
 			if inert && allowInert {
+				continue
+			}
+			if u := recognise(module, name); u != nil && !inert {
+				known = u
 				continue
 			}
 			e.Inert = e.Inert && inert
 			e.Globals = append(e.Globals, g)
 		}
 	}
-	if len(e.Globals) == 0 {
-		return nil
+	switch {
+	case known != nil && e.Inert:
+		if len(e.Globals) > 0 {
+			known.Forbidden = e
+		}
+		return nil, known
+	case len(e.Globals) == 0:
+		return nil, nil
 	}
-	return e
+	return e, nil
 }
 
 // checkCalls looks at every call and every BUILD, also at those whose result
@@ -137,7 +151,7 @@ func (c *Checkpoint) badCall(call *pickle.Call) string {
 		return "something is called that is no global"
 	case op == "INST", op == "OBJ", op == "NEWOBJ_EX" && !inert:
 		why = "is called by an opcode that no checkpoint needs"
-	case inert, rebuildKind(module, name) != notRebuild:
+	case inert, rebuildKind(module, name) != notRebuild, op == "NEWOBJ" && Foreign(module, name):
 	default:
 		why = badArgs(call, module+"."+name)
 	}
@@ -209,7 +223,7 @@ func (c *Checkpoint) badBuild(b pickle.Build) string {
 	}
 	module, name := calleeName(call)
 	full := quote(module + "." + name)
-	if Inert(module, name) {
+	if Inert(module, name) || Foreign(module, name) && pickle.OpcodeName(call.Opcode) == "NEWOBJ" {
 		return ""
 	}
 	switch kind := rebuildKind(module, name); {
@@ -261,6 +275,10 @@ type walker struct {
 	dups   bool
 	visits int
 	out    *StateDict
+
+	modules map[*pickle.Call]*module
+	counts  map[pickle.Value]int // of tensors, for attributes of modules
+	arrays  int                  // numpy arrays that were left out
 }
 
 func (w *walker) visit() error {
@@ -420,6 +438,9 @@ func (w *walker) selectTree(path string) (*StateDict, error) {
 		return nil, err
 	}
 	w.sound = true
+	if u := w.partition(); u != nil {
+		return nil, u
+	}
 	tree := []step{{value: w.c.Root}}
 	var err error
 	switch path {
@@ -447,9 +468,24 @@ func (w *walker) selectTree(path string) (*StateDict, error) {
 		return nil, err
 	}
 	if w.lostAll() {
-		return nil, &UnsupportedError{What: "a checkpoint without tensors", Next: nextEmpty}
+		return nil, w.nothing()
 	}
 	return w.out, nil
+}
+
+// nothing says why there is no tensor.
+func (w *walker) nothing() *UnsupportedError {
+	if w.c.Container == TorchScript {
+		for _, s := range w.c.Streams {
+			if s.Name == "constants.pkl" && s.Stream != nil && len(s.Persistents) > 0 {
+				return &UnsupportedError{What: fmt.Sprintf("a frozen TorchScript archive, whose %d weights are constants without names", len(s.Persistents)), Next: nextFrozen}
+			}
+		}
+	}
+	if w.arrays > 0 {
+		return &UnsupportedError{What: "a checkpoint whose weights are numpy arrays", Next: nextArrays}
+	}
+	return &UnsupportedError{What: "a checkpoint without tensors", Next: nextEmpty}
 }
 
 // lostAll says whether nothing is left of a tree that held something. An empty
@@ -583,7 +619,7 @@ func (w *walker) follow(path string) ([]step, error) {
 			next := append(slices.Clip(s.steps), step{l, v})
 			if rest == "" {
 				found = append(found, next)
-			} else if key := (place{v, len(rest)}); isContainer(v) && !seen[key] {
+			} else if key := (place{v, len(rest)}); (isContainer(v) || w.module(v) != nil) && !seen[key] {
 				seen[key] = true
 				todo = append(todo, state{next, rest[1:]})
 			}
@@ -626,6 +662,14 @@ func (w *walker) topKeys() string {
 func (w *walker) children(v pickle.Value, visit func(label, pickle.Value) error) error {
 	if items, ok := w.items(v); ok {
 		for _, it := range items {
+			if err := visit(labelOf(it.Key), it.Value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if m := w.module(v); m != nil {
+		for _, it := range m.items {
 			if err := visit(labelOf(it.Key), it.Value); err != nil {
 				return err
 			}

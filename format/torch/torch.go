@@ -47,6 +47,7 @@ type Checkpoint struct {
 
 	lim        Limits
 	tarTensors map[int64]*tarTensor
+	classes    map[string]scriptClass // of TorchScript code, by full name
 }
 
 // NamedStream is a pickle stream of the container: "data.pkl", or for legacy
