@@ -20,7 +20,12 @@ type Options struct {
 	Select      string       // subtree of a nested checkpoint, keys joined by dots
 	WeightsOnly bool         // take the tensors beside known inert objects; losses are listed
 	KeepAliases bool         // write every name of tied tensors
-	Limits      torch.Limits
+
+	// SplitQuantized and SplitSparse write such tensors of torch as plain
+	// ones: see torch.SelectOptions. Notes of the plan say what was split.
+	SplitQuantized, SplitSparse bool
+
+	Limits torch.Limits
 }
 
 // Input is the file to convert. The Plan reads from Blob as long as it lives.
@@ -62,6 +67,9 @@ func File(ctx context.Context, in Input, opt Options) (*Plan, error) {
 	}
 	c := converterFor(in.Format, opt)
 	if c == nil {
+		if err := recognise(in, opt); err != nil {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w from %s to %s", ErrNoConverter, in.Format, opt.to())
 	}
 	return c.Plan(ctx, in, opt)

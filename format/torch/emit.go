@@ -2,6 +2,7 @@ package torch
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -269,14 +270,31 @@ func (e *emitter) tensor(v pickle.Value) error {
 		return err
 	}
 	if u := r.unsupported; u != nil {
+		p, err := e.takeApart(u)
+		var deeper *UnsupportedError
+		switch {
+		case errors.As(err, &deeper):
+			u = deeper
+		case err != nil:
+			return broken(ErrTensor, e.c.objectName(), offsetOf(v), "%v", err)
+		case p != nil:
+			return e.split(p)
+		}
 		return &UnsupportedError{Path: e.shownPath(), What: u.What, Next: u.Next}
 	}
+	if err := e.place(r.built.Tensor, ""); err != nil {
+		return err
+	}
+	return e.losses(r.built)
+}
+
+// place enters a tensor under the name of the path and a suffix.
+func (e *emitter) place(t Tensor, suffix string) error {
 	if err := e.checkPath(); err != nil {
 		return err
 	}
-	t := r.built.Tensor
 	t.Path = e.here()
-	t.Name = strings.Join(t.Path[len(e.prefix):], ".")
+	t.Name = strings.Join(t.Path[len(e.prefix):], ".") + suffix
 	if err := e.checkName(t.Name); err != nil {
 		return err
 	}
@@ -288,7 +306,7 @@ func (e *emitter) tensor(v pickle.Value) error {
 	}
 	e.names[t.Name] = len(e.out.Tensors)
 	e.out.Tensors = append(e.out.Tensors, t)
-	return e.losses(r.built)
+	return nil
 }
 
 // losses lists what is lost with a tensor.

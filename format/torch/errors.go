@@ -97,6 +97,9 @@ type UnsupportedError struct {
 	// Forbidden lists inert objects that are there besides; nil where there
 	// are none. Leaving them out would not help.
 	Forbidden *ForbiddenError
+
+	kind rebuild // of a tensor that could be taken apart
+	args []pickle.Value
 }
 
 func (e *UnsupportedError) Error() string {

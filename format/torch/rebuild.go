@@ -70,8 +70,9 @@ func rebuildKind(module, name string) rebuild {
 
 // The next steps for what cannot be converted without loss.
 const (
-	nextQuantised  = "save the model as it was before quantisation, or save t.int_repr(), t.q_scale() and t.q_zero_point() as plain values, and convert that"
-	nextSparse     = "save its indices and values as two tensors, or t.to_dense() if the model takes that, and convert that"
+	nextQuantised  = "take it apart: --split-quantized writes the integers as NAME, NAME.scale and NAME.zero_point; or save the model as it was before quantisation, or save t.int_repr(), t.q_scale() and t.q_zero_point() as plain values, and convert that"
+	nextSparse     = "take it apart: --split-sparse writes its indices and values as NAME.indices and NAME.values; or save its indices and values as two tensors, or t.to_dense() if the model takes that, and convert that"
+	nextPacked     = "save t.dequantize() if the model takes that, and convert that"
 	nextNested     = "save the list t.unbind() and convert that"
 	nextMeta       = "it has no data: load the weights into the model before saving it"
 	nextWrapper    = "save the plain tensors inside it (t.full_tensor() of a DTensor) and convert that"
@@ -187,6 +188,7 @@ func (b *builder) tensor(v pickle.Value) (*built, error) {
 	out := &built{}
 	for depth := 0; depth < 16; depth++ {
 		if err := unsupportedRebuild(kind); err != nil {
+			err.kind, err.args = kind, args
 			return nil, err
 		}
 		switch kind {
@@ -436,7 +438,7 @@ func unsupportedElements(class storageClass) error {
 	if class.what == "complex128" {
 		return &UnsupportedError{What: "complex128 tensor", Next: nextComplex128}
 	}
-	return &UnsupportedError{What: class.what + " tensor", Next: nextQuantised}
+	return &UnsupportedError{What: class.what + " tensor", Next: nextPacked}
 }
 
 // storage finds the storage of a tensor.

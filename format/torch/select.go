@@ -22,6 +22,10 @@ type SelectOptions struct {
 	// AllowInert lets known inert objects (see Inert) be beside the tensors:
 	// they are listed as dropped. Without it they give a *ForbiddenError.
 	AllowInert bool
+	// SplitQuantized writes quantised tensors as their integers, NAME.scale and
+	// NAME.zero_point (and NAME.axis); SplitSparse sparse ones as
+	// NAME.indices and NAME.values, or the like of their layout, and NAME.size.
+	SplitQuantized, SplitSparse bool
 }
 
 // Select finds the tensors to convert, as SelectWith does without allowing
@@ -67,7 +71,8 @@ func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
 	if err := c.checkCalls(); err != nil {
 		return nil, err
 	}
-	w := &walker{c: c, b: builder{c}, cache: map[pickle.Value]*resolved{}, dups: c.hasDuplicates()}
+	w := &walker{c: c, b: builder{c}, cache: map[pickle.Value]*resolved{}, dups: c.hasDuplicates(),
+		splitQuantised: opt.SplitQuantized, splitSparse: opt.SplitSparse}
 	state, err := w.selectTree(opt.Path)
 	var ambiguous *AmbiguousError
 	var unsupported *UnsupportedError
@@ -276,9 +281,11 @@ type walker struct {
 	visits int
 	out    *StateDict
 
-	modules map[*pickle.Call]*module
-	counts  map[pickle.Value]int // of tensors, for attributes of modules
-	arrays  int                  // numpy arrays that were left out
+	modules                     map[*pickle.Call]*module
+	counts                      map[pickle.Value]int // of tensors, for attributes of modules
+	splitQuantised, splitSparse bool
+
+	arrays int // numpy arrays that were left out
 }
 
 func (w *walker) visit() error {

@@ -82,6 +82,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	var planErr error
 	j.set, planErr = convert.Model(ctx, m, convert.Options{
 		To: model.Safetensors, Select: o.selectPath, WeightsOnly: o.weightsOnly || o.selectPath != "", KeepAliases: o.keepAliases,
+		SplitQuantized: o.split.quantized, SplitSparse: o.split.sparse,
 	}, j.unplannable(p))
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type pushOptions struct {
 	policy      string
 	selectPath  string
 	weightsOnly bool
+	split       splitFlags
 	keepAliases bool
 	dryRun      bool
 	output      string
@@ -57,6 +58,7 @@ The last line on standard output is REF@sha256:...`,
 	f.StringVar(&o.key, "key", "", "private key `file` to sign with (cosign.key)")
 	f.BoolVar(&o.noSign, "no-sign", false, "push without an attestation")
 	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
+	o.split.add(f)
 	f.BoolVar(&o.weightsOnly, "weights-only", false, "take the tensors beside known inert objects; the statement lists what is lost")
 	f.BoolVar(&o.keepAliases, "keep-aliases", false, "write every name of tied tensors")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would happen to each file, and upload nothing")
