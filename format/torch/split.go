@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/format/safetensors"
@@ -276,5 +277,13 @@ func (e *emitter) split(p *parts) error {
 		}
 	}
 	e.found("split", "%s: written as its parts, %s", e.shownPath(), p.about)
-	return nil
+	return e.dropHere(p.about, "safetensors has no such layout: written as its parts, NAME"+strings.Join(p.suffixes(), ", NAME"))
+}
+
+func (p *parts) suffixes() []string {
+	out := make([]string, len(p.made))
+	for i := range p.made {
+		out[i] = p.made[i].suffix
+	}
+	return out
 }
