@@ -117,7 +117,7 @@ func checkLosses(t *testing.T, name string, p *Plan) {
 	for _, n := range p.Notes {
 		rules = append(rules, n.Rule)
 	}
-	want := map[string]string{}
+	var want map[string]string
 	rule := "module-names"
 	switch strings.TrimRight(strings.TrimSuffix(name, ".pt"), "2345") {
 	case "own", "cycle":

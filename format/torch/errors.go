@@ -114,7 +114,9 @@ func (e *UnsupportedError) NextStep() string { return e.Next }
 
 // ForbiddenError lists every global outside what the converter knows. Inert
 // says that all of them are classes known to be data holders (torch.nn
-// modules, argparse.Namespace, ...), so that only code is lost.
+// modules, argparse.Namespace, ...), or classes of a package that nobody knows
+// (see Foreign) of which the stream makes objects without calling anything, so
+// that only code is lost.
 type ForbiddenError struct {
 	Globals []*pickle.Global
 	Inert   bool

@@ -89,7 +89,7 @@ func recognise(module, name string) *UnsupportedError {
 		return &UnsupportedError{What: "sharded tensors of FSDP (" + quote(module+"."+name) + "), a part of each only", Next: nextSharded}
 	case module == "torch.distributed._tensor" || strings.HasPrefix(module, "torch.distributed._tensor."),
 		module == "torch.distributed.tensor" || strings.HasPrefix(module, "torch.distributed.tensor."),
-		module == "torch.distributed.device_mesh":
+		module == "torch.distributed.device_mesh", module == "torch.distributed.remote_device":
 		return &UnsupportedError{What: "distributed tensors (" + quote(module+"."+name) + "), a part of each only", Next: nextSharded}
 	case strings.HasPrefix(module, "torchao."):
 		return &UnsupportedError{What: "quantised tensors of torchao (" + quote(module+"."+name) + ")", Next: nextTorchao}

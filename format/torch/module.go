@@ -95,16 +95,8 @@ func (w *walker) eager(call *pickle.Call, state []pickle.Item) *module {
 				return nil
 			}
 		case name == "_non_persistent_buffers_set":
-			names, ok := setItems(it.Value)
-			if !ok {
+			if !addTexts(transient, it.Value) {
 				return nil
-			}
-			for _, n := range names {
-				s, ok := textOf(n)
-				if !ok {
-					return nil
-				}
-				transient[s] = true
 			}
 		case name == "_state_dict_hooks" || name == "_state_dict_pre_hooks":
 			items, ok := w.items(it.Value)
@@ -116,6 +108,13 @@ func (w *walker) eager(call *pickle.Call, state []pickle.Item) *module {
 	if found != [3]bool{true, true, true} {
 		return nil
 	}
+	m.keep(parts, transient)
+	return m
+}
+
+// keep takes what is set, and what is no buffer that is only for the running
+// process.
+func (m *module) keep(parts [3][]pickle.Item, transient map[string]bool) {
 	for i, items := range parts {
 		for _, it := range items {
 			name, _ := textOf(it.Key)
@@ -128,7 +127,6 @@ func (w *walker) eager(call *pickle.Call, state []pickle.Item) *module {
 			}
 		}
 	}
-	return m
 }
 
 func moduleAttribute(name string) int {
@@ -141,6 +139,17 @@ func moduleAttribute(name string) int {
 		return 2
 	}
 	return -1
+}
+
+// addTexts enters the members of a set of names.
+func addTexts(to map[string]bool, v pickle.Value) bool {
+	names, ok := setItems(v)
+	for _, n := range names {
+		s, isText := textOf(n)
+		ok = ok && isText
+		to[s] = true
+	}
+	return ok
 }
 
 // setItems reads a set, of any protocol.
@@ -177,14 +186,13 @@ func (w *walker) scripted(call *pickle.Call, state []pickle.Item) *module {
 		if !ok {
 			return nil
 		}
-		switch part := it.Value.(type) {
-		case *pickle.Call:
-			if w.c.isTensor(part) && (!class.listed || class.tensors[name]) || w.isScripted(part) {
-				m.items = append(m.items, it)
-				continue
-			}
+		part, isObject := it.Value.(*pickle.Call)
+		switch {
+		case isObject && w.c.isTensor(part) && (!class.listed || class.tensors[name]), isObject && w.isScripted(part):
+			m.items = append(m.items, it)
+		default:
+			m.lost = append(m.lost, lostPart{name, it.Value, whyAttribute})
 		}
-		m.lost = append(m.lost, lostPart{name, it.Value, whyAttribute})
 	}
 	return m
 }

@@ -11,7 +11,7 @@ import (
 func TestPartitions(t *testing.T) {
 	t.Parallel()
 	weight := pTensor("0", 4)
-	args := func(size int) string {
+	args := func(size int64) string {
 		return pGlobal("argparse Namespace") + ")\x81" + pDict(pStr("tensor_model_parallel_size"), pInt(size)) + "b"
 	}
 	object := func(class string) string {

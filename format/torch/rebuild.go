@@ -86,7 +86,7 @@ const (
 	nextModule     = "load it where its code is, save model.state_dict(), and convert that"
 	nextFrozen     = "freezing has taken the names away: take the model as it was before torch.jit.freeze, torch.save(model.state_dict(), \"weights.pt\"), and convert weights.pt"
 	nextArrays     = "save torch.from_numpy(a) of each array and convert that"
-	nextSharded    = "gather the weights on one rank: torch.save(torch.distributed.checkpoint.state_dict.get_model_state_dict(model, options=torch.distributed.checkpoint.state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)), \"weights.pt\"), and convert weights.pt"
+	nextSharded    = "gather the weights: from torch.distributed.checkpoint.state_dict import get_model_state_dict, StateDictOptions; torch.save(get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)), \"weights.pt\") where it is trained, and convert weights.pt"
 	nextTorchao    = "save the model as it was before quantisation, or torch.save({k: v.dequantize() if hasattr(v, \"dequantize\") else v for k, v in model.state_dict().items()}, \"weights.pt\"), and convert weights.pt"
 	nextZeRO       = "python zero_to_fp32.py CHECKPOINT_DIR OUT_DIR (DeepSpeed leaves the script beside the checkpoint), and convert what it writes"
 	nextMegatron   = "python tools/checkpoint/convert.py --model-type GPT --loader mcore --saver mcore --target-tensor-parallel-size 1 --target-pipeline-parallel-size 1 --load-dir CHECKPOINT_DIR --save-dir OUT_DIR (of Megatron-LM), and convert what it writes"

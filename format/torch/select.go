@@ -19,7 +19,8 @@ type SelectOptions struct {
 	// Path is the subtree, keys joined by dots; "" to find it, WholeRoot for
 	// everything.
 	Path string
-	// AllowInert lets known inert objects (see Inert) be beside the tensors:
+	// AllowInert lets known inert objects (see Inert), and those of unknown
+	// classes (see Foreign), be beside the tensors:
 	// they are listed as dropped. Without it they give a *ForbiddenError.
 	AllowInert bool
 	// SplitQuantized writes quantised tensors as their integers, NAME.scale and
@@ -43,6 +44,11 @@ func (c *Checkpoint) Select(path string) (*StateDict, error) {
 //     beside it, when there are two of them, or when tensors lie under what
 //     training leaves behind (optimizer, ...) and elsewhere too, an
 //     *AmbiguousError lists the candidates.
+//
+// A torch.nn.Module, wherever it lies, and the objects of a TorchScript archive
+// stand for their state_dict(): parameters, persistent buffers and modules by
+// name, read from the state that the pickle gives them. Their classes are
+// never looked for, and are inert objects in what follows.
 //
 // What cannot be converted without loss gives an *UnsupportedError; a global
 // that the converter does not know a *ForbiddenError; a checkpoint that has
