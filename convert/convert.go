@@ -21,9 +21,14 @@ type Options struct {
 	Select      string       // subtree of a nested checkpoint, keys joined by dots
 	WeightsOnly bool         // take the tensors beside known inert objects; losses are listed
 	KeepAliases bool         // write every name of tied tensors
-	Rename      []Rename     // applied in order to the names, keys joined by dots
-	Output      Output
-	Limits      torch.Limits
+
+	// SplitQuantized and SplitSparse write such tensors of torch as plain
+	// ones: see torch.SelectOptions. Notes of the plan say what was split.
+	SplitQuantized, SplitSparse bool
+
+	Rename []Rename // applied in order to the names, keys joined by dots
+	Output Output
+	Limits torch.Limits
 }
 
 // Output says how the converted file is written. The zero value is one
@@ -121,6 +126,9 @@ func planFirst(ctx context.Context, in Input, opt Options) (*Plan, error) {
 	}
 	c := converterFor(in.Format, opt)
 	if c == nil {
+		if err := recognise(in, opt); err != nil {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w from %s to %s", ErrNoConverter, in.Format, opt.to())
 	}
 	p, err := c.Plan(ctx, in, opt)

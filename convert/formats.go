@@ -19,9 +19,9 @@ func Formats() []FormatInfo {
 		{
 			Name: "torch.save, zip (since torch 1.6)", Formats: []model.Format{model.TorchZip},
 			Recognised: "a zip archive with one top folder and data.pkl in it",
-			Converts:   "all tensors, of every dtype that safetensors has; ZIP64, compressed records, big-endian files, all pickle protocols; views, strides, ties",
-			Lost:       "everything that is no tensor: listed with its path as dropped",
-			Refused:    "complex128, quantised, sparse, nested and meta tensors: the error says how to save them instead; archives that two readers read differently",
+			Converts:   "all tensors, of every dtype that safetensors has; ZIP64, compressed records, big-endian files, all pickle protocols; views, strides, ties; with --weights-only whole modules: what state_dict() gives, read from their pickled state; with --split-quantized and --split-sparse the parts of such tensors",
+			Lost:       "everything that is no tensor: listed with its path as dropped; of modules the classes and their code, buffers that are not persistent, tensors that are plain attributes",
+			Refused:    "complex128, quantised, sparse, nested and meta tensors: the error says how to save them instead; partitions of DeepSpeed, Megatron and FSDP: the error says how to gather them; archives that two readers read differently",
 		},
 		{
 			Name: "torch.save, legacy (before torch 1.6)", Formats: []model.Format{model.TorchLegacy},

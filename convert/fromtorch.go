@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"slices"
@@ -30,7 +31,9 @@ func (fromTorch) Plan(ctx context.Context, in Input, opt Options) (*Plan, error)
 	if err != nil {
 		return nil, err
 	}
-	state, err := ck.SelectWith(torch.SelectOptions{Path: opt.Select, AllowInert: opt.WeightsOnly})
+	state, err := ck.SelectWith(torch.SelectOptions{
+		Path: opt.Select, AllowInert: opt.WeightsOnly, SplitQuantized: opt.SplitQuantized, SplitSparse: opt.SplitSparse,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +49,7 @@ func (fromTorch) Plan(ctx context.Context, in Input, opt Options) (*Plan, error)
 		return nil, err
 	}
 	p.Notes = append(notes, p.Notes...)
-	p.reopen = func() (map[string]io.ReaderAt, error) { return inflating(in.Blob, opt.Limits) }
+	p.reopen = func() (map[string]io.ReaderAt, error) { return inflating(in.Blob, state, opt.Limits) }
 	return p, nil
 }
 
@@ -78,7 +81,7 @@ func torchTensors(state *torch.StateDict, bigEndian bool) ([]source, error) {
 		st := storages[t.Storage]
 		if st == nil && t.Storage != nil {
 			st = &format.Storage{Data: t.Storage.Data, Length: t.Storage.Length, Offset: t.Storage.Offset, Key: t.Storage.Key}
-			if t.Storage.Deflated {
+			if t.Storage.Deflated || t.Storage.Literal != nil {
 				st.Offset = -1
 			}
 			storages[t.Storage] = st
@@ -91,8 +94,9 @@ func torchTensors(state *torch.StateDict, bigEndian bool) ([]source, error) {
 	return all, nil
 }
 
-// inflating opens a checkpoint's compressed storages.
-func inflating(blob model.Blob, lim torch.Limits) (map[string]io.ReaderAt, error) {
+// inflating opens a checkpoint's compressed storages, and what its pickle
+// holds itself.
+func inflating(blob model.Blob, state *torch.StateDict, lim torch.Limits) (map[string]io.ReaderAt, error) {
 	ck, err := torch.Open(blob, blob.Size(), lim)
 	if err != nil {
 		return nil, err
@@ -101,6 +105,11 @@ func inflating(blob model.Blob, lim torch.Limits) (map[string]io.ReaderAt, error
 	for key, st := range ck.Storages {
 		if st.Deflated {
 			all[key] = st.Data
+		}
+	}
+	for i := range state.Tensors {
+		if st := state.Tensors[i].Storage; st != nil && st.Literal != nil {
+			all[st.Key] = bytes.NewReader(st.Literal)
 		}
 	}
 	return all, nil

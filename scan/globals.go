@@ -204,6 +204,13 @@ var inertGroups = []inertGroup{
 	{words(`torch`), words(`relu tanh sigmoid strided sparse_coo preserve_format contiguous_format channels_last`), constant},
 	{words(`torch.jit._pickle`), words(`build_intlist build_doublelist build_boollist build_tensorlist build_tensor_from_id restore_type_tag`), builder},
 	{words(`torch._utils`), words(`_rebuild_nested_tensor`), builder},
+	{words(`torch.distributed._shard.sharded_tensor.api torch.distributed._shard.sharded_tensor.shard torch.distributed._shard.sharded_tensor.metadata
+		torch.distributed._shard.metadata torch.distributed._shard.sharding_spec.chunk_sharding_spec torch.distributed._shard.sharding_spec.api`),
+		words(`ShardedTensor Shard ShardedTensorMetadata ShardMetadata TensorProperties ChunkShardingSpec EnumerableShardingSpec`), holder},
+	{words(`torch.distributed.tensor torch.distributed.tensor._api torch.distributed._tensor torch.distributed._tensor.api`), words(`DTensor`), holder},
+	{words(`torch.distributed.tensor._dtensor_spec torch.distributed.tensor.placement_types torch.distributed._tensor.placement_types`),
+		words(`DTensorSpec TensorMeta Shard Replicate Partial`), holder},
+	{words(`torch.distributed.device_mesh torch.distributed._tensor.device_mesh`), words(`DeviceMesh`), holder},
 	{words(`torch.optim torch.optim.adam torch.optim.adamw torch.optim.sgd torch.optim.rmsprop torch.optim.adagrad torch.optim.adadelta
 		torch.optim.adamax torch.optim.asgd torch.optim.lbfgs torch.optim.nadam torch.optim.radam torch.optim.rprop torch.optim.sparse_adam torch.optim.optimizer`),
 		words(`Adam AdamW SGD RMSprop Adagrad Adadelta Adamax ASGD LBFGS NAdam RAdam Rprop SparseAdam Optimizer`), holder},

@@ -62,6 +62,8 @@ def reference(found):
 
 
 def walk(value, path, out, found, seen):
+    if isinstance(value, torch.nn.Module):
+        value = value.state_dict()
     if isinstance(value, torch.Tensor):
         found[".".join(path)] = value.detach()
         if value.layout != torch.strided or value.is_quantized:
@@ -86,12 +88,12 @@ def walk(value, path, out, found, seen):
         walk(item, path + [str(key)], out, found, seen)
 
 
-def stand_in(dotted, name):
+def stand_in(dotted, name, base=dict):
     """A class that a corpus file names, without the package that has it."""
     parts = dotted.split(".")
     for i in range(1, len(parts) + 1):
         sys.modules.setdefault(".".join(parts[:i]), types.ModuleType(".".join(parts[:i])))
-    setattr(sys.modules[dotted], name, type(name, (dict,), {}))
+    setattr(sys.modules[dotted], name, type(name, (base,), {"__module__": dotted}))
 
 
 def main(args):
@@ -100,6 +102,7 @@ def main(args):
         options["weights_only"] = True
         args = args[1:]
     stand_in("pytorch_lightning.utilities.parsing", "AttributeDict")
+    stand_in("my_models.net", "Net", torch.nn.Module)
     for name in args:
         name, _, path = name.partition("#")
         line = {"file": name}

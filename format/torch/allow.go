@@ -189,6 +189,12 @@ func inertModules(module string) string {
 		return "Upsample UpsamplingBilinear2d UpsamplingNearest2d"
 	}
 	switch module {
+	case "torch.nn.utils.weight_norm":
+		return "WeightNorm"
+	case "torch.nn.utils.spectral_norm":
+		return "SpectralNorm SpectralNormLoadStateDictPreHook SpectralNormStateDictHook"
+	case "torch.jit._pickle":
+		return "build_boollist build_doublelist build_intlist build_tensor_from_id build_tensorlist restore_type_tag"
 	case "torch.nn.backends.thnn":
 		return "_get_thnn_function_backend"
 	case "torch.nn.parallel.data_parallel":

@@ -186,24 +186,54 @@ func TestOracles(t *testing.T) {
 					t.Errorf("got %v", err)
 				}
 			case "module":
-				var e *ForbiddenError
-				var u *UnsupportedError
-				switch own := o.File != "module_torch_only.pt"; {
-				case own && (!errors.As(err, &e) || e.Inert):
-					t.Errorf("got %v", err)
-				case !own && (!errors.As(err, &u) || u.Forbidden == nil || !u.Forbidden.Inert):
-					t.Errorf("got %v, want what no permission would change", err)
-				}
+				checkPermission(t, c, err, &o)
 			case "torchscript":
-				var e *UnsupportedError
-				if !errors.As(err, &e) || !strings.Contains(e.Next, "torch.jit.load") {
-					t.Errorf("got %v", err)
+				if o.File == "jit_frozen.pt" {
+					var e *UnsupportedError
+					if !errors.As(err, &e) || !strings.Contains(e.Next, "torch.jit.freeze") {
+						t.Errorf("got %v", err)
+					}
+					return
 				}
+				checkPermission(t, c, err, &o)
 			default:
 				t.Errorf("unknown expectation %q", o.Expect)
 			}
 		})
 	}
+}
+
+// checkPermission wants modules to be refused until their code may be left
+// out, which is listed then.
+func checkPermission(t *testing.T, c *Checkpoint, err error, o *oracle) {
+	t.Helper()
+	var e *ForbiddenError
+	if !errors.As(err, &e) || !e.Inert {
+		t.Fatalf("got %v", err)
+	}
+	sd, err := c.SelectWith(SelectOptions{AllowInert: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	classes, attributes := 0, 0
+	for _, d := range sd.Dropped {
+		switch d.Reason {
+		case whyNonPersistent, whyAttribute:
+			attributes++
+		default:
+			classes++
+		}
+	}
+	if classes < 4 || attributes > 1 {
+		t.Errorf("dropped %+v", sd.Dropped)
+	}
+	if o.Container == string(TorchScript) { // whose format keeps all buffers
+		sd.Tensors = slices.DeleteFunc(sd.Tensors, func(x Tensor) bool { return x.Name == "nope" })
+	}
+	for i := range sd.Tensors { // state_dict() detaches them
+		sd.Tensors[i].Parameter = false
+	}
+	compare(t, c, sd, o, "")
 }
 
 func compare(t *testing.T, c *Checkpoint, sd *StateDict, o *oracle, prefix string) {

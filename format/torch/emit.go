@@ -2,6 +2,7 @@ package torch
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -23,6 +24,9 @@ type emitter struct {
 	limit  uint64
 	frames []frame
 	onPath map[pickle.Value]bool
+
+	classes []lostClass
+	classAt map[string]int // by class
 }
 
 // frame is a container on the path.
@@ -85,6 +89,13 @@ func (w *walker) parts(v pickle.Value) []pickle.Value {
 		}
 		return out
 	}
+	if m := w.module(v); m != nil {
+		out := make([]pickle.Value, len(m.items))
+		for i, it := range m.items {
+			out[i] = it.Value
+		}
+		return out
+	}
 	seq, _ := seqItems(v)
 	return seq
 }
@@ -118,7 +129,7 @@ func (e *emitter) emit(v pickle.Value) error {
 			e.path = e.path[:len(e.path)-1]
 		}
 	}
-	return nil
+	return e.loseClasses()
 }
 
 // step gives the next part of the container.
@@ -144,10 +155,17 @@ func (e *emitter) enter(v pickle.Value) error {
 	}
 	items, isDict := e.items(v)
 	seq, isSeq := seqItems(v)
-	if !isDict && !isSeq {
+	m := e.module(v)
+	switch {
+	case m != nil:
+		items = m.items
+		if err := e.lose(m); err != nil || len(items) == 0 {
+			return err
+		}
+	case !isDict && !isSeq:
 		return e.leaf(v)
 	}
-	if call, ok := v.(*pickle.Call); ok {
+	if call, ok := v.(*pickle.Call); ok && m == nil {
 		if err := e.attributes(call); err != nil {
 			return err
 		}
@@ -215,6 +233,10 @@ func (e *emitter) leaf(v pickle.Value) error {
 			return &UnsupportedError{Path: e.shownPath(), What: fmt.Sprintf("%d tensors inside an object of %s", n, kind), Next: nextModule}
 		}
 	}
+	if kind == "numpy array" {
+		e.arrays++
+		return e.dropHere(kind, "it is no tensor of torch: "+nextArrays)
+	}
 	value := valueOf(v)
 	if value == "" {
 		e.inside(e.shownPath(), v)
@@ -252,14 +274,31 @@ func (e *emitter) tensor(v pickle.Value) error {
 		return err
 	}
 	if u := r.unsupported; u != nil {
+		p, err := e.takeApart(u)
+		var deeper *UnsupportedError
+		switch {
+		case errors.As(err, &deeper):
+			u = deeper
+		case err != nil:
+			return broken(ErrTensor, e.c.objectName(), offsetOf(v), "%v", err)
+		case p != nil:
+			return e.split(p)
+		}
 		return &UnsupportedError{Path: e.shownPath(), What: u.What, Next: u.Next}
 	}
+	if err := e.place(r.built.Tensor, ""); err != nil {
+		return err
+	}
+	return e.losses(r.built)
+}
+
+// place enters a tensor under the name of the path and a suffix.
+func (e *emitter) place(t Tensor, suffix string) error {
 	if err := e.checkPath(); err != nil {
 		return err
 	}
-	t := r.built.Tensor
 	t.Path = e.here()
-	t.Name = strings.Join(t.Path[len(e.prefix):], ".")
+	t.Name = strings.Join(t.Path[len(e.prefix):], ".") + suffix
 	if err := e.checkName(t.Name); err != nil {
 		return err
 	}
@@ -271,7 +310,7 @@ func (e *emitter) tensor(v pickle.Value) error {
 	}
 	e.names[t.Name] = len(e.out.Tensors)
 	e.out.Tensors = append(e.out.Tensors, t)
-	return e.losses(r.built)
+	return nil
 }
 
 // losses lists what is lost with a tensor.

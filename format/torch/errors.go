@@ -97,6 +97,9 @@ type UnsupportedError struct {
 	// Forbidden lists inert objects that are there besides; nil where there
 	// are none. Leaving them out would not help.
 	Forbidden *ForbiddenError
+
+	kind rebuild // of a tensor that could be taken apart
+	args []pickle.Value
 }
 
 func (e *UnsupportedError) Error() string {
@@ -111,7 +114,9 @@ func (e *UnsupportedError) NextStep() string { return e.Next }
 
 // ForbiddenError lists every global outside what the converter knows. Inert
 // says that all of them are classes known to be data holders (torch.nn
-// modules, argparse.Namespace, ...), so that only code is lost.
+// modules, argparse.Namespace, ...), or classes of a package that nobody knows
+// (see Foreign) of which the stream makes objects without calling anything, so
+// that only code is lost.
 type ForbiddenError struct {
 	Globals []*pickle.Global
 	Inert   bool

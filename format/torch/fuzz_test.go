@@ -48,7 +48,7 @@ func check(t *testing.T, b []byte) {
 		checkTyped(t, err)
 		return
 	}
-	for _, opt := range []SelectOptions{{}, {Path: WholeRoot, AllowInert: true}} {
+	for _, opt := range []SelectOptions{{}, {Path: WholeRoot, AllowInert: true, SplitQuantized: true, SplitSparse: true}} {
 		sd, err := c.SelectWith(opt)
 		if err != nil {
 			checkTyped(t, err)

@@ -146,7 +146,7 @@ func (c *Checkpoint) shapeShift(items []pickle.Item) (again bool, key string) {
 			continue
 		case c.isTensor(it.Value):
 			sort = 2
-		case isContainer(it.Value):
+		case isContainer(it.Value), hasState(it.Value):
 			sort = 3
 		}
 		first := sorts[l.id()]
@@ -157,6 +157,12 @@ func (c *Checkpoint) shapeShift(items []pickle.Item) (again bool, key string) {
 		sorts[l.id()] = sort
 	}
 	return again, ""
+}
+
+// hasState says whether v is an object that may hold weights.
+func hasState(v pickle.Value) bool {
+	c, ok := v.(*pickle.Call)
+	return ok && len(c.States) > 0
 }
 
 // lastWins leaves out items whose key is set again later: as in Python, the

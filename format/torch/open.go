@@ -82,6 +82,7 @@ func openZip(r io.ReaderAt, size int64, lim Limits) (*Checkpoint, error) {
 	if e := z.byInner["constants.pkl"]; e != nil && e.located {
 		c.Container = TorchScript
 		z.stream("constants.pkl", e)
+		z.readCode()
 	}
 	z.smallRecords()
 	if object := c.stream("data.pkl"); object != nil {

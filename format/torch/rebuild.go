@@ -70,8 +70,9 @@ func rebuildKind(module, name string) rebuild {
 
 // The next steps for what cannot be converted without loss.
 const (
-	nextQuantised  = "save the model as it was before quantisation, or save t.int_repr(), t.q_scale() and t.q_zero_point() as plain values, and convert that"
-	nextSparse     = "save its indices and values as two tensors, or t.to_dense() if the model takes that, and convert that"
+	nextQuantised  = "take it apart: --split-quantized writes the integers as NAME, NAME.scale and NAME.zero_point; or save the model as it was before quantisation, or save t.int_repr(), t.q_scale() and t.q_zero_point() as plain values, and convert that"
+	nextSparse     = "take it apart: --split-sparse writes its indices and values as NAME.indices and NAME.values; or save its indices and values as two tensors, or t.to_dense() if the model takes that, and convert that"
+	nextPacked     = "save t.dequantize() if the model takes that, and convert that"
 	nextNested     = "save the list t.unbind() and convert that"
 	nextMeta       = "it has no data: load the weights into the model before saving it"
 	nextWrapper    = "save the plain tensors inside it (t.full_tensor() of a DTensor) and convert that"
@@ -83,7 +84,12 @@ const (
 	nextSetState   = "load it once with the torch release that wrote it, save its state_dict() again, and convert that"
 	nextEmpty      = "leave it out: --exclude FILE"
 	nextModule     = "load it where its code is, save model.state_dict(), and convert that"
-	nextScript     = "m = torch.jit.load(FILE); torch.save(m.state_dict(), \"weights.pt\") and convert weights.pt"
+	nextFrozen     = "freezing has taken the names away: take the model as it was before torch.jit.freeze, torch.save(model.state_dict(), \"weights.pt\"), and convert weights.pt"
+	nextArrays     = "save torch.from_numpy(a) of each array and convert that"
+	nextSharded    = "gather the weights: from torch.distributed.checkpoint.state_dict import get_model_state_dict, StateDictOptions; torch.save(get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)), \"weights.pt\") where it is trained, and convert weights.pt"
+	nextTorchao    = "save the model as it was before quantisation, or torch.save({k: v.dequantize() if hasattr(v, \"dequantize\") else v for k, v in model.state_dict().items()}, \"weights.pt\"), and convert weights.pt"
+	nextZeRO       = "python zero_to_fp32.py CHECKPOINT_DIR OUT_DIR (DeepSpeed leaves the script beside the checkpoint), and convert what it writes"
+	nextMegatron   = "python tools/checkpoint/convert.py --model-type GPT --loader mcore --saver mcore --target-tensor-parallel-size 1 --target-pipeline-parallel-size 1 --load-dir CHECKPOINT_DIR --save-dir OUT_DIR (of Megatron-LM), and convert what it writes"
 )
 
 // unsupportedRebuild says why a function's tensor cannot be converted.
@@ -182,6 +188,7 @@ func (b *builder) tensor(v pickle.Value) (*built, error) {
 	out := &built{}
 	for depth := 0; depth < 16; depth++ {
 		if err := unsupportedRebuild(kind); err != nil {
+			err.kind, err.args = kind, args
 			return nil, err
 		}
 		switch kind {
@@ -431,7 +438,7 @@ func unsupportedElements(class storageClass) error {
 	if class.what == "complex128" {
 		return &UnsupportedError{What: "complex128 tensor", Next: nextComplex128}
 	}
-	return &UnsupportedError{What: class.what + " tensor", Next: nextQuantised}
+	return &UnsupportedError{What: class.what + " tensor", Next: nextPacked}
 }
 
 // storage finds the storage of a tensor.

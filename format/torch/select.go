@@ -19,9 +19,14 @@ type SelectOptions struct {
 	// Path is the subtree, keys joined by dots; "" to find it, WholeRoot for
 	// everything.
 	Path string
-	// AllowInert lets known inert objects (see Inert) be beside the tensors:
+	// AllowInert lets known inert objects (see Inert), and those of unknown
+	// classes (see Foreign), be beside the tensors:
 	// they are listed as dropped. Without it they give a *ForbiddenError.
 	AllowInert bool
+	// SplitQuantized writes quantised tensors as their integers, NAME.scale and
+	// NAME.zero_point (and NAME.axis); SplitSparse sparse ones as
+	// NAME.indices and NAME.values, or the like of their layout, and NAME.size.
+	SplitQuantized, SplitSparse bool
 }
 
 // Select finds the tensors to convert, as SelectWith does without allowing
@@ -40,14 +45,16 @@ func (c *Checkpoint) Select(path string) (*StateDict, error) {
 //     training leaves behind (optimizer, ...) and elsewhere too, an
 //     *AmbiguousError lists the candidates.
 //
+// A torch.nn.Module, wherever it lies, and the objects of a TorchScript archive
+// stand for their state_dict(): parameters, persistent buffers and modules by
+// name, read from the state that the pickle gives them. Their classes are
+// never looked for, and are inert objects in what follows.
+//
 // What cannot be converted without loss gives an *UnsupportedError; a global
 // that the converter does not know a *ForbiddenError; a checkpoint that has
 // findings with Refuse set a *RefusedError; a tensor or name that is broken a
 // *FormatError.
 func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
-	if c.Container == TorchScript {
-		return nil, &UnsupportedError{What: "a TorchScript archive", Next: nextScript}
-	}
 	if c.Root == nil {
 		return nil, broken(ErrContainer, "", -1, "the checkpoint has no object")
 	}
@@ -60,14 +67,18 @@ func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
 	if len(refused) > 0 {
 		return nil, &RefusedError{Findings: refused}
 	}
-	forbidden := c.checkGlobals(opt.AllowInert)
+	forbidden, known := c.checkGlobals(opt.AllowInert)
+	if known != nil {
+		return nil, known
+	}
 	if forbidden != nil && !forbidden.Inert {
 		return nil, forbidden
 	}
 	if err := c.checkCalls(); err != nil {
 		return nil, err
 	}
-	w := &walker{c: c, b: builder{c}, cache: map[pickle.Value]*resolved{}, dups: c.hasDuplicates()}
+	w := &walker{c: c, b: builder{c}, cache: map[pickle.Value]*resolved{}, dups: c.hasDuplicates(),
+		splitQuantised: opt.SplitQuantized, splitSparse: opt.SplitSparse}
 	state, err := w.selectTree(opt.Path)
 	var ambiguous *AmbiguousError
 	var unsupported *UnsupportedError
@@ -81,9 +92,13 @@ func (c *Checkpoint) SelectWith(opt SelectOptions) (*StateDict, error) {
 	return nil, forbidden
 }
 
-// checkGlobals holds every imported name against what is known.
-func (c *Checkpoint) checkGlobals(allowInert bool) *ForbiddenError {
+// checkGlobals holds every imported name against what is known. Classes of
+// tensors that cannot be converted are an answer of their own where nothing
+// worse is there.
+func (c *Checkpoint) checkGlobals(allowInert bool) (*ForbiddenError, error) {
 	e := &ForbiddenError{Inert: true}
+	called := c.called()
+	var known *UnsupportedError
 	for _, s := range c.Streams {
 		if s.Stream == nil {
 			continue
@@ -93,18 +108,28 @@ func (c *Checkpoint) checkGlobals(allowInert bool) *ForbiddenError {
 			if Allowed(module, name) || rebuildKind(module, name) != notRebuild {
 				continue
 			}
-			inert := Inert(module, name)
+			inert := harmless(module, name, called)
 			if inert && allowInert {
+				continue
+			}
+			if u := recognise(module, name); u != nil && !inert {
+				known = u
 				continue
 			}
 			e.Inert = e.Inert && inert
 			e.Globals = append(e.Globals, g)
 		}
 	}
-	if len(e.Globals) == 0 {
-		return nil
+	switch {
+	case known != nil && e.Inert:
+		if len(e.Globals) > 0 {
+			known.Forbidden = e
+		}
+		return nil, known
+	case len(e.Globals) == 0:
+		return nil, nil
 	}
-	return e
+	return e, nil
 }
 
 // checkCalls looks at every call and every BUILD, also at those whose result
@@ -137,7 +162,7 @@ func (c *Checkpoint) badCall(call *pickle.Call) string {
 		return "something is called that is no global"
 	case op == "INST", op == "OBJ", op == "NEWOBJ_EX" && !inert:
 		why = "is called by an opcode that no checkpoint needs"
-	case inert, rebuildKind(module, name) != notRebuild:
+	case inert, rebuildKind(module, name) != notRebuild, op == "NEWOBJ" && Foreign(module, name):
 	default:
 		why = badArgs(call, module+"."+name)
 	}
@@ -209,7 +234,7 @@ func (c *Checkpoint) badBuild(b pickle.Build) string {
 	}
 	module, name := calleeName(call)
 	full := quote(module + "." + name)
-	if Inert(module, name) {
+	if Inert(module, name) || Foreign(module, name) && pickle.OpcodeName(call.Opcode) == "NEWOBJ" {
 		return ""
 	}
 	switch kind := rebuildKind(module, name); {
@@ -261,6 +286,12 @@ type walker struct {
 	dups   bool
 	visits int
 	out    *StateDict
+
+	modules                     map[*pickle.Call]*module
+	counts                      map[pickle.Value]int // of tensors, for attributes of modules
+	splitQuantised, splitSparse bool
+
+	arrays int // numpy arrays that were left out
 }
 
 func (w *walker) visit() error {
@@ -420,6 +451,9 @@ func (w *walker) selectTree(path string) (*StateDict, error) {
 		return nil, err
 	}
 	w.sound = true
+	if u := w.partition(); u != nil {
+		return nil, u
+	}
 	tree := []step{{value: w.c.Root}}
 	var err error
 	switch path {
@@ -447,9 +481,24 @@ func (w *walker) selectTree(path string) (*StateDict, error) {
 		return nil, err
 	}
 	if w.lostAll() {
-		return nil, &UnsupportedError{What: "a checkpoint without tensors", Next: nextEmpty}
+		return nil, w.nothing()
 	}
 	return w.out, nil
+}
+
+// nothing says why there is no tensor.
+func (w *walker) nothing() *UnsupportedError {
+	if w.c.Container == TorchScript {
+		for _, s := range w.c.Streams {
+			if s.Name == "constants.pkl" && s.Stream != nil && len(s.Persistents) > 0 {
+				return &UnsupportedError{What: fmt.Sprintf("a frozen TorchScript archive, whose %d weights are constants without names", len(s.Persistents)), Next: nextFrozen}
+			}
+		}
+	}
+	if w.arrays > 0 {
+		return &UnsupportedError{What: "a checkpoint whose weights are numpy arrays", Next: nextArrays}
+	}
+	return &UnsupportedError{What: "a checkpoint without tensors", Next: nextEmpty}
 }
 
 // lostAll says whether nothing is left of a tree that held something. An empty
@@ -583,7 +632,7 @@ func (w *walker) follow(path string) ([]step, error) {
 			next := append(slices.Clip(s.steps), step{l, v})
 			if rest == "" {
 				found = append(found, next)
-			} else if key := (place{v, len(rest)}); isContainer(v) && !seen[key] {
+			} else if key := (place{v, len(rest)}); (isContainer(v) || w.module(v) != nil) && !seen[key] {
 				seen[key] = true
 				todo = append(todo, state{next, rest[1:]})
 			}
@@ -626,6 +675,14 @@ func (w *walker) topKeys() string {
 func (w *walker) children(v pickle.Value, visit func(label, pickle.Value) error) error {
 	if items, ok := w.items(v); ok {
 		for _, it := range items {
+			if err := visit(labelOf(it.Key), it.Value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if m := w.module(v); m != nil {
+		for _, it := range m.items {
 			if err := visit(labelOf(it.Key), it.Value); err != nil {
 				return err
 			}

@@ -147,7 +147,12 @@ func TestGlobals(t *testing.T) {
 		{"defaultdict", pDict(sd0, pCall("collections defaultdict", pGlobal("builtins dict"))+pStr("w")+t0+"s"), true, nil},
 		{"system", pDict(sd0, pDict(pStr("w"), t0), pStr("x"), pGlobal("os system")), false, errors.New("any")},
 		{"popped", pGlobal("os system") + "0" + pDict(pStr("w"), t0), false, errors.New("any")},
-		{"inert and not", pDict(pStr("a"), pGlobal("argparse Namespace"), pStr("b"), pGlobal("x y")), false, errors.New("any")},
+		{"inert and not", pDict(pStr("a"), pGlobal("argparse Namespace"), pStr("b"), pGlobal("shutil rmtree")), false, errors.New("any")},
+		{"class of an unknown package", pDict(pStr("w"), t0, pStr("x"), pGlobal("acme.models Net")+")\x81"+pDict(pStr("lr"), pInt(1))+"b"), true, nil},
+		{"unknown class beside it", pDict(pStr("w"), t0, pStr("x"), pGlobal("acme.models Net")), true, nil},
+		{"unknown function called", pDict(pStr("w"), t0, pStr("x"), pCall("acme.models make")), false, errors.New("any")},
+		{"activation kept", pDict(pStr("w"), t0, pStr("x"), pGlobal("torch.nn.functional relu")), true, nil},
+		{"activation called", pDict(pStr("w"), t0, pStr("x"), pCall("torch.nn.functional relu", pInt(1))), false, errors.New("any")},
 		{"dotted name", "\x80\x04" + pDict(pStr("a"), pStr("torch")+pStr("Tensor.backward")+"\x93"), false, errors.New("any")},
 	}
 	for _, tt := range tests {

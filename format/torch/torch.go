@@ -47,6 +47,8 @@ type Checkpoint struct {
 
 	lim        Limits
 	tarTensors map[int64]*tarTensor
+	literals   int
+	classes    map[string]scriptClass // of TorchScript code, by full name
 }
 
 // NamedStream is a pickle stream of the container: "data.pkl", or for legacy
@@ -82,6 +84,9 @@ type Storage struct {
 	Offset      int64             // of its bytes in the file; meaningless when Deflated
 	Length      int64             // bytes present
 	Deflated    bool
+	// Literal is the content where the pickle itself holds it: of a part of
+	// a tensor that was taken apart. Such a storage lies at no offset.
+	Literal []byte
 	// Data gives the storage's bytes by random access: a section of the
 	// file, or an inflating reader that is fast for reads in order.
 	Data io.ReaderAt

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/format/safetensors"
@@ -24,7 +25,16 @@ type convertOptions struct {
 	to         string
 	selectPath string
 	write      outputFlags
+	split      splitFlags
 	output     string
+}
+
+// splitFlags ask for tensors of other layouts in plain parts.
+type splitFlags struct{ quantized, sparse bool }
+
+func (s *splitFlags) add(f *pflag.FlagSet) {
+	f.BoolVar(&s.quantized, "split-quantized", false, "write quantised tensors as integers, NAME.scale and NAME.zero_point")
+	f.BoolVar(&s.sparse, "split-sparse", false, "write sparse tensors as NAME.indices, NAME.values and NAME.size")
 }
 
 func newConvert(s *streams) *cobra.Command {
@@ -64,6 +74,7 @@ is there. OUT for a directory must be new or empty.`,
 	f.StringVar(&o.to, "to", "safetensors", "safetensors, torch or npz")
 	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
 	o.write.add(f)
+	o.split.add(f)
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	o.selection.add(f)
 	o.progress.add(f)
@@ -98,7 +109,10 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 
 // options are what the flags say.
 func (o *convertOptions) options() (convert.Options, error) {
-	opt := convert.Options{To: model.Safetensors, Select: o.selectPath, WeightsOnly: true}
+	opt := convert.Options{
+		To: model.Safetensors, Select: o.selectPath, WeightsOnly: true,
+		SplitQuantized: o.split.quantized, SplitSparse: o.split.sparse,
+	}
 	switch o.to {
 	case "torch":
 		opt.To = model.TorchZip

@@ -84,6 +84,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	var planErr error
 	copt := o.convert
 	copt.To, copt.Select, copt.WeightsOnly = model.Safetensors, o.selectPath, o.weightsOnly || o.selectPath != ""
+	copt.SplitQuantized, copt.SplitSparse = o.split.quantized, o.split.sparse
 	j.set, planErr = convert.Model(ctx, m, copt, j.unplannable(p))
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ type pushOptions struct {
 	policy      string
 	selectPath  string
 	weightsOnly bool
+	split       splitFlags
 	write       outputFlags
 	convert     convert.Options // as the flags say
 	dryRun      bool
@@ -59,6 +60,7 @@ The last line on standard output is REF@sha256:...`,
 	f.StringVar(&o.key, "key", "", "private key `file` to sign with (cosign.key)")
 	f.BoolVar(&o.noSign, "no-sign", false, "push without an attestation")
 	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
+	o.split.add(f)
 	f.BoolVar(&o.weightsOnly, "weights-only", false, "take the tensors beside known inert objects; the statement lists what is lost")
 	o.write.add(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would happen to each file, and upload nothing")
