@@ -1,7 +1,9 @@
 package hdf5
 
-// fixedArray takes the chunks of a fixed array (section III.F... of the
-// specification: FAHD, FADB).
+import "slices"
+
+// fixedArray takes the chunks of a fixed array (FAHD and FADB of
+// appendix C).
 func (l *chunkList) fixedArray(addr int64) error {
 	f := l.d.f
 	c, err := f.signed(addr, int64(8+f.length+f.width+4), "FAHD", 0, "a fixed array")
@@ -44,7 +46,7 @@ func (l *chunkList) fixedArray(addr int64) error {
 		}
 		return c.sum()
 	}
-	written := c.bytes(int(body))
+	written := bitmap{bits: c.bytes(int(body))}
 	if err := c.sum(); err != nil {
 		return err
 	}
@@ -128,14 +130,18 @@ func (x *extensible) index(addr int64) error {
 	if err := x.l.elements(c, 0, x.inIndex, x.size, x.filtered); err != nil {
 		return err
 	}
-	at := x.inIndex
+	at, number := x.inIndex, int64(0)
 	for k := range direct {
 		n, elements := x.level(k)
+		// The library computes these blocks' offsets from the number among all
+		// blocks, not among those of the level (H5EA.c).
+		level := at - x.inIndex
 		for range n {
-			if err := x.block(c.addr(), at, at-x.inIndex, elements, nil); err != nil {
+			if err := x.block(c.addr(), at, []int64{at - x.inIndex, level + number*elements}, elements, bitmap{}); err != nil {
 				return err
 			}
 			at += elements
+			number++
 		}
 	}
 	for k := direct; k < x.secondary && at < x.limit; k++ {
@@ -155,63 +161,63 @@ func (x *extensible) second(addr, first, n, elements int64) error {
 		return nil
 	}
 	f := x.l.d.f
-	var bitmap int64
+	var bytes int64 // of the bits of a block's pages
 	if elements > x.perPage {
-		bitmap = (elements/x.perPage + 7) / 8
+		bytes = (elements/x.perPage + 7) / 8
 	}
-	if n > f.size || bitmap > f.size {
+	if n > f.size || bytes > f.size {
 		return f.bad(addr, "a secondary block of %d data blocks", n)
 	}
-	c, err := f.signed(addr, int64(6+f.width+x.offsetSize)+n*(bitmap+int64(f.width))+4, "EASB", 0, "a secondary block")
+	c, err := f.signed(addr, int64(6+f.width+x.offsetSize)+n*(bytes+int64(f.width))+4, "EASB", 0, "a secondary block")
 	if err != nil {
 		return err
 	}
-	if err := x.owned(c, first-x.inIndex); err != nil {
+	if err := x.owned(c, []int64{first - x.inIndex}); err != nil {
 		return err
 	}
-	maps := c.bytes(int(n * bitmap))
+	maps := c.bytes(int(n * bytes))
 	for i := range n {
-		var written []byte
-		if bitmap > 0 {
-			written = maps[i*bitmap:][:bitmap]
+		var written bitmap
+		if bytes > 0 { // the bits of a block follow those of the one before
+			written = bitmap{maps, i * (elements / x.perPage)}
 		}
-		if err := x.block(c.addr(), first+i*elements, first+i*elements-x.inIndex, elements, written); err != nil {
+		if err := x.block(c.addr(), first+i*elements, []int64{first + i*elements - x.inIndex}, elements, written); err != nil {
 			return err
 		}
 	}
 	return c.sum()
 }
 
-func (x *extensible) owned(c *cursor, offset int64) error {
+func (x *extensible) owned(c *cursor, offsets []int64) error {
 	if err := x.l.owned(c, x.client, x.addr); err != nil {
 		return err
 	}
 	at := c.here()
-	if got := c.num(x.offsetSize); c.err == nil && got != uint64(offset) {
+	if got := c.num(x.offsetSize); c.err == nil && !slices.Contains(offsets, int64(got)) {
 		return x.l.d.f.bad(at, "a block of another place in its array")
 	}
 	return c.err
 }
 
 // block reads a data block of n elements from index first on.
-func (x *extensible) block(addr, first, offset, n int64, written []byte) error {
+func (x *extensible) block(addr, first int64, offsets []int64, n int64, written bitmap) error {
 	if addr == undefined || first >= x.limit {
 		return nil
 	}
 	f := x.l.d.f
 	head := int64(6 + f.width + x.offsetSize)
 	body := n * int64(x.size)
-	if written != nil {
+	if written.bits != nil {
 		body = 0
 	}
 	c, err := f.signed(addr, head+body+4, "EADB", 0, "a data block of chunks")
 	if err != nil {
 		return err
 	}
-	if err := x.owned(c, offset); err != nil {
+	if err := x.owned(c, offsets); err != nil {
 		return err
 	}
-	if written != nil {
+	if written.bits != nil {
 		if err := c.sum(); err != nil {
 			return err
 		}

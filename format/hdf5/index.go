@@ -234,16 +234,24 @@ func (l *chunkList) elements(c *cursor, i, n int64, size int, filtered bool) err
 	return nil
 }
 
-// bit tells a page that was written.
-func bit(b []byte, i int64) bool { return b[i/8]&(0x80>>(i%8)) != 0 }
+// bitmap tells which pages were written, from a bit on.
+type bitmap struct {
+	bits  []byte
+	first int64
+}
+
+func (b bitmap) has(i int64) bool {
+	i += b.first
+	return b.bits[i/8]&(0x80>>(i%8)) != 0
+}
 
 // pages takes the elements of pages that follow each other from an address,
 // n elements in all.
-func (l *chunkList) pages(addr, first, n, perPage int64, written []byte, size int, filtered bool) error {
+func (l *chunkList) pages(addr, first, n, perPage int64, written bitmap, size int, filtered bool) error {
 	for p := int64(0); p*perPage < n; p++ {
 		here := min(perPage, n-p*perPage)
 		bytes := perPage*int64(size) + 4
-		if bit(written, p) {
+		if written.has(p) {
 			c, err := l.d.f.block(addr+p*bytes, here*int64(size)+4, "a page of chunks")
 			if err != nil {
 				return err

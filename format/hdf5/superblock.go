@@ -4,6 +4,9 @@ import "io"
 
 const signature = "\x89HDF\r\n\x1a\n"
 
+// Addresses count from where the superblock was found, as the library has it,
+// whatever base it names; the end counts from the base that it names.
+
 // superblock finds the beginning of the file, which may lie behind a block of
 // the user's, and gives the address of the root group's header (section II).
 func (f *file) superblock() (root int64, err error) {
@@ -79,9 +82,9 @@ func (f *file) oldSuperblock(c *cursor, version byte) (root, end int64, err erro
 	if version == 1 {
 		c.skip(4)
 	}
-	c.addr() // the base: the library too takes where the superblock is
+	base := c.addr()
 	c.addr() // free space
-	end = c.addr()
+	end = c.addr() - base
 	if driver := c.addr(); c.err == nil && driver != undefined {
 		return 0, 0, f.unsupported(nextCopy, "file in several parts (a driver information block)")
 	}
@@ -96,9 +99,9 @@ func (f *file) newSuperblock(c *cursor) (root, end int64, err error) {
 	if flags := c.u8(); flags&5 != 0 {
 		return 0, 0, f.unsupported("close it where it is written, or clear the mark: h5clear -s FILE", "file that was not closed")
 	}
-	c.addr()
-	ext := c.addr()
-	end, root = c.addr(), c.addr()
+	base, ext := c.addr(), c.addr()
+	end = c.addr() - base
+	root = c.addr()
 	if err := c.sum(); err != nil || ext == undefined {
 		return root, end, err
 	}
