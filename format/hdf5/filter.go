@@ -2,10 +2,12 @@ package hdf5
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/zlib"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 )
 
@@ -165,4 +167,19 @@ func fletcher32(b []byte) uint32 {
 		lo, hi = lo&0xffff+lo>>16, hi&0xffff+hi>>16
 	}
 	return hi<<16 | lo
+}
+
+// inflateZip inflates raw deflate to exactly size bytes, and checks them.
+func inflateZip(r io.Reader, size int64, sum uint32) ([]byte, error) {
+	var out bytes.Buffer
+	n, err := io.Copy(&out, io.LimitReader(flate.NewReader(r), size+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case n != size:
+		return nil, fmt.Errorf("inflates to other than its %d bytes", size)
+	case crc32.ChecksumIEEE(out.Bytes()) != sum:
+		return nil, errors.New("its checksum is wrong")
+	}
+	return out.Bytes(), nil
 }
