@@ -183,9 +183,27 @@ def keras3(f):
     f["optimizer/vars/0"] = np.int64(3)
 
 
+def seed(f):
+    """Something of everything, small: testdata/seed_*.h5, for damaging."""
+    f.attrs["keras_version"], f.attrs["n"] = "3.1.0", 7
+    a = some("<f4", (7, 5))
+    f["a"] = a
+    f["tied"] = f["a"]
+    f["soft"] = h5py.SoftLink("/a")
+    for i in range(12):
+        f[f"wide/{i}"] = np.int8(i)
+        f["a"].attrs[f"attribute {i}"] = f"{i}"
+    for name, most in [("fixed", (7, 5)), ("grows", (None, 5)), ("both", (None, None))]:
+        f.create_dataset(name, data=a, chunks=(3, 2), maxshape=most)
+        f.create_dataset(name + "_z", data=a, chunks=(3, 2), maxshape=most, compression="gzip", shuffle=True, fletcher32=True)
+    f.create_dataset("single", data=a, chunks=(7, 5), compression="gzip")
+    f.create_dataset("paged", data=some("i1", (2100,)), chunks=(2,))
+    early(f)
+
+
 for libver in ["earliest", "latest", ("v108", "v108")]:
     tag = libver if isinstance(libver, str) else "_".join(libver)
-    for fill in [dtypes, chunks, sparse, early, many, paged, links, keras2, keras3]:
+    for fill in [dtypes, chunks, sparse, early, many, paged, links, keras2, keras3, seed]:
         write(f"{fill.__name__}_{tag}", fill, libver=libver)
 write("userblock", keras3, userblock_size=1024)
 write("ordered", many, track_order=True)
