@@ -2,23 +2,23 @@ package hdf5
 
 // The header messages that mean something here (section IV.A.2).
 const (
-	msgDataspace   = 0x00_01
-	msgLinkInfo    = 0x00_02
-	msgDatatype    = 0x00_03
-	msgOldFill     = 0x00_04
-	msgFill        = 0x00_05
-	msgLink        = 0x00_06
-	msgExternal    = 0x00_07
-	msgLayout      = 0x00_08
-	msgFilters     = 0x00_0b
-	msgAttribute   = 0x00_0c
-	msgContinue    = 0x00_10
-	msgSymbols     = 0x00_11
-	msgDriver      = 0x00_14
-	msgAttrInfo    = 0x00_15
-	msgLast        = 0x00_18 // the last that is known
-	flagShared     = 1 << 1
-	flagMustBeKnow = 1 << 7 // refuse the object if the message is not known
+	msgDataspace = 0x00_01
+	msgLinkInfo  = 0x00_02
+	msgDatatype  = 0x00_03
+	msgOldFill   = 0x00_04
+	msgFill      = 0x00_05
+	msgLink      = 0x00_06
+	msgExternal  = 0x00_07
+	msgLayout    = 0x00_08
+	msgFilters   = 0x00_0b
+	msgAttribute = 0x00_0c
+	msgContinue  = 0x00_10
+	msgSymbols   = 0x00_11
+	msgDriver    = 0x00_14
+	msgAttrInfo  = 0x00_15
+	msgLast      = 0x00_18 // the last that is known
+	flagShared   = 1 << 1
+	flagMustKnow = 1 << 7 // refuse the object if the message is not known
 )
 
 // message is a header message.
@@ -209,7 +209,7 @@ func (h *header) add(m message) error {
 		s := span{addr: c.addr(), size: c.size()}
 		h.todo = append(h.todo, s)
 		return c.err
-	case m.kind > msgLast && m.flags&flagMustBeKnow != 0:
+	case m.kind > msgLast && m.flags&flagMustKnow != 0:
 		return f.unsupported(nextRepack, "object with a message of type %d, which must be understood", m.kind)
 	case m.kind == msgDataspace, m.kind == msgDatatype, m.kind == msgLayout, m.kind == msgFilters, m.kind == msgSymbols, m.kind == msgFill:
 		if h.o.find(m.kind) != nil {
