@@ -91,7 +91,7 @@ type Converter interface {
 
 // Default is the list of converters.
 func Default() []Converter {
-	return []Converter{fromTorch{}, fromNumpy{}, fromPickle{}, fromJoblib{}, fromSafetensors{}}
+	return []Converter{fromTorch{}, fromNumpy{}, fromPickle{}, fromJoblib{}, fromHDF5{}, fromSafetensors{}}
 }
 
 // ErrNoConverter says that no converter takes a file's format to the one

@@ -36,7 +36,7 @@ func (p *Policy) Artifact(a ArtifactFacts) *Decision {
 	}
 	for _, f := range a.Files {
 		switch {
-		case p.Converts(f.Format):
+		case p.Converts(f.Format) && !dataOnly(f.Format):
 			say(FileDecision{Path: f.Path, Action: Refuse, Class: Violation, Reason: f.Format + " is pickle-based",
 				Hint: "push it again: weightseal converts it on the way"})
 		case f.Role == "weight" && !p.allowsWeights(f.Format):

@@ -118,6 +118,8 @@ func TestArtifact(t *testing.T) {
 		{"safetensors-only", ArtifactFacts{Result: "FAILED", Level: 4, Files: weights("safetensors")}, "FAILED"},
 		{"safetensors-only", ArtifactFacts{Result: "PASSED", Level: 0, Files: weights("safetensors")}, "ST0 is below ST1"},
 		{"safetensors-only", ArtifactFacts{Result: "PASSED", Level: 1, Files: weights("gguf")}, "gguf is not safetensors"},
+		{"safetensors-only", ArtifactFacts{Result: "PASSED", Level: 1, Files: weights("hdf5")}, "hdf5 is not safetensors"},
+		{"safetensors-first", ArtifactFacts{Result: "PASSED", Level: 0, Files: weights("hdf5")}, ""},
 		{"safetensors-first", ArtifactFacts{Result: "PASSED", Level: 0, Files: weights("gguf")}, ""},
 		{"safetensors-first", ArtifactFacts{Result: "PASSED", Level: 1, Files: weights("torch-zip")}, "pickle-based"},
 	} {

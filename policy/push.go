@@ -131,8 +131,15 @@ func (p *Policy) pushFile(f FileFacts) FileDecision {
 	return FileDecision{Path: f.Path, Action: Keep, Reason: keepReason(f)}
 }
 
+// dataOnly says that a format of weights executes nothing, as safetensors-first
+// has it.
+func dataOnly(format string) bool {
+	first, err := Builtin("safetensors-first")
+	return err == nil && first.allowsWeights(format)
+}
+
 func (p *Policy) weightHint(f FileFacts) string {
-	if first, err := Builtin("safetensors-first"); err == nil && first.allowsWeights(f.Format) && f.Verdict == "safe" {
+	if dataOnly(f.Format) && f.Verdict == "safe" {
 		return "data-only formats are allowed by --policy safetensors-first"
 	}
 	return "leave it out: --exclude " + shellQuote(f.Path)
