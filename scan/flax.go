@@ -15,7 +15,9 @@ type flaxDetector struct{}
 
 func (flaxDetector) Name() string { return "flax" }
 
-func (flaxDetector) Wants(f model.File) bool { return f.Format == model.Flax }
+// Wants leaves alone what programs hand to an unpickler for its name: that is
+// judged as what the unpickler would make of it.
+func (flaxDetector) Wants(f model.File) bool { return f.Format == model.Flax && !unpickledByName(f) }
 
 func (flaxDetector) Scan(_ context.Context, _ model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{verdict: Safe}
