@@ -155,7 +155,7 @@ func (c *Cursor) Uint(bytes int64) (uint64, error) {
 func (c *Cursor) Int(bytes int64) (int64, error) {
 	v, err := c.Uint(bytes)
 	shift := 64 - 8*bytes
-	return int64(v<<shift) >> shift, err //nolint:gosec // the sign is meant
+	return int64(v<<shift) >> shift, err
 }
 
 // Float reads an IEEE 754 number of 4 or 8 bytes.

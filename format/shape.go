@@ -29,7 +29,7 @@ func Elements(shape []uint64) (uint64, bool) {
 func Sizes(shape []uint64) []int64 {
 	sizes := make([]int64, len(shape))
 	for i, n := range shape {
-		sizes[i] = int64(n) //nolint:gosec // at most 2^56
+		sizes[i] = int64(n)
 	}
 	return sizes
 }
