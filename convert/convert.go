@@ -42,6 +42,9 @@ type Converter interface {
 func Default() []Converter {
 	return []Converter{
 		fromTorch{},
+		fromNumpy{},
+		fromPickle{},
+		fromJoblib{},
 		fromFlax{},
 		fromGGUF{},
 		fromONNX{},

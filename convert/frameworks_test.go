@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -21,8 +20,6 @@ import (
 	"github.com/weightseal/weightseal/internal/writers"
 	"github.com/weightseal/weightseal/model"
 )
-
-var update = flag.Bool("update", false, "write the files of frameworks that the corpus has")
 
 // given is a tensor of a file that a test wrote, as safetensors should have it.
 type given struct {

@@ -7,7 +7,9 @@ import "io"
 type origin struct {
 	data     io.ReaderAt // the storage
 	key      string      // of the storage when it is compressed; else empty
-	base     int64       // of element 0 in data, in bytes
+	stream   string      // that the storage lies in with others, from at on; else empty
+	at       int64
+	base     int64 // of element 0 in data, in bytes
 	size     []int64
 	stride   []int64 // in elements
 	form     element

@@ -1,11 +1,13 @@
 package convert
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/bits"
+	"strings"
 
 	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
@@ -114,15 +116,16 @@ func (p *Plan) checkInflating(name string, stored int64) error {
 		if o.key == "" || o.length == 0 {
 			continue
 		}
-		end, times := o.end(), float64(1)
+		base, end, times := o.at+o.base, o.at+o.end(), float64(1)
+		stream := cmp.Or(o.stream, o.key)
 		if !o.adjacent {
 			times += float64(o.length / maxBlock)
 		}
-		if skip := at[o.key]; skip <= o.base && times == 1 {
+		if skip := at[stream]; skip <= base && times == 1 {
 			work -= float64(skip) // goes on from there
 		}
 		work += float64(end) * times
-		at[o.key] = end
+		at[stream] = end
 	}
 	if work <= limit {
 		return nil
@@ -166,6 +169,9 @@ func (p *Plan) layHeader(c *contents, kept []int) ([]byte, map[string]int, error
 	tensors := c.tensors
 	byName := make(map[string]int, len(tensors))
 	for i := range tensors {
+		if strings.Contains(tensors[i].Name, "\x00") { // Strict refuses to read it
+			return nil, nil, unsupported(c.format, tensors[i].Name, "name with a NUL, where some readers would end it", "rename it in the checkpoint")
+		}
 		if _, twice := byName[tensors[i].Name]; twice {
 			return nil, nil, unsupported(c.format, tensors[i].Name, "name that two tensors have once their keys are joined", "rename one of them in the checkpoint")
 		}
@@ -205,7 +211,7 @@ func (p *Plan) addTensor(t *source, h *safetensors.Tensor) error {
 	o := origin{data: t.Storage.Data, base: t.Offset * form.size, size: t.Size, stride: t.Stride, form: form, file: -1, length: length}
 	o.adjacent = rowMajor(t.Size, t.Stride)
 	if t.Storage.Offset < 0 {
-		o.key = t.Storage.Key
+		o.key, o.stream, o.at = t.Storage.Key, t.Storage.Stream, t.Storage.At
 	} else {
 		o.file = t.Storage.Offset + o.base
 	}

@@ -23,6 +23,11 @@ type Storage struct {
 	// Key names the storage in its checkpoint, so that one whose Offset is
 	// negative can be opened a second time.
 	Key string
+	// Stream names the compressed stream in which storages lie one behind the
+	// other, and At says where in it: going back means to decompress it from
+	// the beginning. "" for a storage that is compressed by itself.
+	Stream string
+	At     int64
 }
 
 // Tensor is one tensor of a checkpoint: a view of a storage. Two tensors with

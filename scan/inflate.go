@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/weightseal/weightseal/format/xz"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -158,9 +159,9 @@ func compressedOpener(f model.Format, r io.ReaderAt, size int64) opener {
 			return d.IOReadCloser(), nil
 		}
 	case model.XZ:
-		return func() (io.ReadCloser, error) { return newXZ(section()) }
+		return func() (io.ReadCloser, error) { return xz.NewReader(section()) }
 	case model.LZMA:
-		return func() (io.ReadCloser, error) { return newLZMA(section()) }
+		return func() (io.ReadCloser, error) { return xz.NewLZMAReader(section()) }
 	}
 	return nil
 }
@@ -179,9 +180,9 @@ func scanCompressed(ctx context.Context, r *report, f model.File, b model.Blob) 
 			return ctx.Err()
 		}
 		switch {
-		case errors.Is(err, errLimit):
+		case errors.Is(err, errLimit), errors.Is(err, xz.ErrLimit):
 			r.add("WS-LIMIT-001", -1, "the decompressed content: %v", err)
-		case errors.Is(err, errUnsupported):
+		case errors.Is(err, xz.ErrUnsupported):
 			r.add("WS-ARCHIVE-009", 0, "%v", err)
 		default:
 			r.add("WS-ARCHIVE-007", -1, "%v", err)

@@ -17,8 +17,11 @@ const (
 	maxMembers  = 200_000 // members judged for one file of the model
 )
 
-// errLimit says that a file needs more than is allowed for it.
-var errLimit = errors.New("over the limit for one file")
+var (
+	// errLimit says that a file needs more than is allowed for it.
+	errLimit       = errors.New("over the limit for one file")
+	errUnsupported = errors.New("not supported")
+)
 
 // budget is what one file of the model may still use, with all that is nested
 // in it.

@@ -304,6 +304,9 @@ func (e *emitter) checkName(name string) error {
 	if !utf8.ValidString(name) {
 		return e.nameError("the name is not UTF-8")
 	}
+	if strings.Contains(name, "\x00") {
+		return e.nameError("the name has a NUL, where some readers would end it")
+	}
 	if i, ok := e.names[name]; ok {
 		return e.nameError("%s would have the same name", quote(strings.Join(e.out.Tensors[i].Path, "/")))
 	}

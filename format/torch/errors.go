@@ -54,7 +54,7 @@ func quote(s string) string {
 		s = s[:longest] + "..."
 	}
 	q := strconv.QuoteToASCII(s)
-	if q == `"`+s+`"` && !strings.Contains(s, " ") {
+	if s != "" && q == `"`+s+`"` && !strings.Contains(s, " ") {
 		return s
 	}
 	return q

@@ -587,7 +587,12 @@ func (b *builder) extent(out *built, ref *storageRef) error {
 	if err != nil {
 		return err
 	}
-	if out.Offset > math.MaxInt64-last || (numel > 0 && out.Offset+last >= ref.view) || out.Offset > ref.view {
+	if numel == 0 {
+		// A slice of nothing may begin anywhere (checkInBoundsForStorage in
+		// aten/src/ATen/native/Resize.h); nothing is read there.
+		out.Offset = min(out.Offset, ref.view)
+	}
+	if out.Offset > math.MaxInt64-last || (numel > 0 && out.Offset+last >= ref.view) {
 		return fmt.Errorf("the view ends at element %d+%d of a storage of %d", out.Offset, last, ref.view)
 	}
 	size := ref.elements.bytes

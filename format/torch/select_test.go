@@ -3,6 +3,7 @@ package torch
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +109,7 @@ func TestNames(t *testing.T) {
 		"tuple":        pDict(pTuple(pInt(1)), t0),
 		"bool":         pDict(pTrue, t0),
 		"long":         pDict(pStr(strings.Repeat("x", 65537)), t0),
+		"NUL":          pDict(pStr("a\x00b"), t0),
 	}
 	for name, value := range tests {
 		_, err := selected(t, value, SelectOptions{}, 4)
@@ -273,7 +275,6 @@ func TestTensors(t *testing.T) {
 		{"v3 of floats", pCall("torch._utils _rebuild_tensor_v3", floats, pInt(0), pCounts([]int64{4}), pCounts([]int64{1}), pFalse, pOrdered(), pGlobal("torch float32")), "broken"},
 		{"v3 past the end", v3(2, []int64{7}, []int64{1}, "uint16"), "broken"},
 		{"storage is a number", pView(pInt(1), 0, []int64{4}, []int64{1}), "broken"},
-		{"offset past an empty view", pView(floats, 5, []int64{0}, []int64{1}), "broken"},
 		{"65 dimensions", pView(floats, 0, slices.Repeat([]int64{1}, 65), slices.Repeat([]int64{1}, 65)), "broken"},
 		{"overflow before zero", pView(floats, 0, []int64{1 << 40, 1 << 40, 0}, []int64{0, 0, 0}), "broken"},
 		{"stride overflow", pView(floats, 0, []int64{3, 3}, []int64{1 << 62, 1 << 62}), "broken"},
@@ -410,5 +411,28 @@ func TestRefusedFindings(t *testing.T) {
 	var e *RefusedError
 	if !errors.As(err, &e) || !errors.Is(err, ErrRefused) || e.Findings[0].Rule != pickle.RuleTextNumber {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestEmptyViewAnywhere takes slices of nothing, which torch writes with
+// whatever offset the slicing came to.
+func TestEmptyViewAnywhere(t *testing.T) {
+	t.Parallel()
+	for _, offset := range []int64{0, 4, 5, math.MaxInt64} {
+		file := torchZip("archive",
+			record{name: "data.pkl", data: pickled(pDict(pStr("x"), pView(pStorage("torch FloatStorage", "0", 4), offset, []int64{2, 0}, []int64{7, 1})))},
+			record{name: "data/0", data: make([]byte, 16)}, record{name: "version", data: []byte("3\n")})
+		c, err := Open(file, file.size, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sd, err := c.Select("")
+		if err != nil {
+			t.Errorf("offset %d: %v", offset, err)
+			continue
+		}
+		if x := sd.Tensors[0]; x.Offset > 4 || !slices.Equal(x.Shape, []uint64{2, 0}) {
+			t.Errorf("offset %d: %+v", offset, x)
+		}
 	}
 }

@@ -231,13 +231,13 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 }
 
 // wantsConversion says which files of a directory are converted: every
-// pickle-based one, or, on the way back, every safetensors file.
+// pickle-based one and every one of numpy, or, on the way back, every safetensors file.
 func wantsConversion(f model.File, to model.Format) bool {
 	if to != model.Safetensors {
 		return f.Format == model.Safetensors
 	}
 	switch f.Format {
-	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle, model.Flax:
+	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle, model.NPY, model.NPZ, model.Flax:
 		return true
 	}
 	return false

@@ -12,6 +12,7 @@ import (
 	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/format"
+	"github.com/weightseal/weightseal/format/numpy"
 	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
@@ -120,6 +121,8 @@ func classifyConversion(err error) (int, []string, bool) {
 	switch {
 	case errors.As(err, &forbidden) && !forbidden.Inert:
 		return exitPolicy, []string{"nothing of it was executed; do not load it with torch.load(weights_only=False)"}, true
+	case errors.As(err, new(*numpy.ForbiddenError)):
+		return exitPolicy, []string{"nothing of it was executed; do not load it with pickle.load or joblib.load"}, true
 	case errors.As(err, &forbidden):
 		return exitLossy, []string{"take the tensors alone: --weights-only"}, true
 	case errors.As(err, &ambiguous):

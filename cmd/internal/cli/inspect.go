@@ -329,11 +329,15 @@ func openWeights(ctx context.Context, m *model.Model, f model.File, selectPath s
 
 func (w *weights) close() { w.blob.Close() }
 
+// item is the file as a push would see it: safetensors, whatever it was.
+func (w *weights) item() *item {
+	return &item{path: "tensors", header: w.header, plan: w.plan, blob: w.blob}
+}
+
 // digests reads all tensors.
 func (w *weights) digests(ctx context.Context) ([]safetensors.TensorDigest, error) {
-	it := &item{path: "tensors", header: w.header, plan: w.plan, blob: w.blob}
 	digester := safetensors.NewDigester(w.header)
-	if err := it.copyTo(ctx, digester); err != nil {
+	if err := w.item().copyTo(ctx, digester); err != nil {
 		return nil, err
 	}
 	return digester.Sum()

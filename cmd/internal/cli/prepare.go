@@ -19,6 +19,7 @@ import (
 
 	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/format/numpy"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/format/torch"
 	"github.com/weightseal/weightseal/model"
@@ -190,7 +191,7 @@ func conversionFact(path string, err error) *policy.ConversionFact {
 		f := classify(err)
 		c := &policy.ConversionFact{Error: err.Error(), Next: strings.Join(f.hints, "; or ")}
 		var forbidden *torch.ForbiddenError
-		c.Forbidden = errors.As(err, &forbidden) && !forbidden.Inert
+		c.Forbidden = errors.As(err, &forbidden) && !forbidden.Inert || errors.As(err, new(*numpy.ForbiddenError))
 		return c
 	}
 	return &policy.ConversionFact{Output: convert.OutputPath(path, model.Safetensors)}

@@ -1,4 +1,4 @@
-package scan
+package xz
 
 import (
 	"bytes"
@@ -47,9 +47,9 @@ func TestXZ(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			open := newXZ
+			open := NewReader
 			if a[0] == "--format=lzma" {
-				open = newLZMA
+				open = NewLZMAReader
 			}
 			got, err := readAllFrom(open, packed)
 			if err != nil || !bytes.Equal(got, data) {
@@ -82,7 +82,7 @@ func readAllFrom(open func(io.Reader) (io.ReadCloser, error), b []byte) ([]byte,
 }
 
 func FuzzXZ(f *testing.F) {
-	for _, p := range []string{"../testdata/checkpoints/joblib_xz.joblib", "../testdata/checkpoints/joblib_lzma.joblib", "../testdata/threats/malicious/archive/model.pkl.xz"} {
+	for _, p := range []string{"../../testdata/checkpoints/joblib_xz.joblib", "../../testdata/checkpoints/joblib_lzma.joblib", "../../testdata/threats/malicious/archive/model.pkl.xz"} {
 		b, err := os.ReadFile(filepath.FromSlash(p))
 		if err != nil {
 			f.Fatal(err)
@@ -92,7 +92,7 @@ func FuzzXZ(f *testing.F) {
 	tiny, _ := base64.StdEncoding.DecodeString("/Td6WFoAAATm1rRGAAAAABzfRCEftvN9AQAAAAAEWVo=")
 	f.Add(tiny)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, open := range []func(io.Reader) (io.ReadCloser, error){newXZ, newLZMA} {
+		for _, open := range []func(io.Reader) (io.ReadCloser, error){NewReader, NewLZMAReader} {
 			r, err := open(bytes.NewReader(b))
 			if err != nil {
 				continue

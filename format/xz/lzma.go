@@ -1,4 +1,6 @@
-package scan
+// Package xz decompresses .xz and .lzma files, for reading only, with a bound
+// on the dictionary.
+package xz
 
 import (
 	"bufio"
@@ -15,9 +17,12 @@ import (
 // maxDictionary bounds the window: xz -9 uses 64 MiB.
 const maxDictionary = 64 << 20
 
+var errLZMA = errors.New("lzma: the data is broken")
+
+// What the readers refuse though it may be sound.
 var (
-	errLZMA        = errors.New("lzma: the data is broken")
-	errUnsupported = errors.New("not supported")
+	ErrUnsupported = errors.New("not supported")
+	ErrLimit       = errors.New("over the limit")
 )
 
 // rangeDecoder reads bits whose probability is estimated.
@@ -161,7 +166,7 @@ func (z *lzma) setProps(b byte) error {
 
 func (z *lzma) setDictionary(n uint32) error {
 	if n > maxDictionary {
-		return fmt.Errorf("a dictionary of %d bytes: %w", n, errLimit)
+		return fmt.Errorf("a dictionary of %d bytes: %w", n, ErrLimit)
 	}
 	z.ring = make([]byte, max(n, 4096))
 	return nil
@@ -365,7 +370,9 @@ type lzmaAlone struct {
 	src  *bufio.Reader
 }
 
-func newLZMA(r io.Reader) (io.ReadCloser, error) {
+// NewLZMAReader decompresses a .lzma file, to its end. ErrLimit says that its
+// dictionary is larger than 64 MiB.
+func NewLZMAReader(r io.Reader) (io.ReadCloser, error) {
 	a := &lzmaAlone{src: bufio.NewReaderSize(r, 64<<10)}
 	var h [13]byte
 	if _, err := io.ReadFull(a.src, h[:]); err != nil {

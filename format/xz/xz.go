@@ -1,4 +1,4 @@
-package scan
+package xz
 
 import (
 	"bufio"
@@ -14,9 +14,9 @@ import (
 
 var errXZ = errors.New("xz: the file is broken")
 
-// xz reads .xz files (The .xz File Format 1.2.0): streams of blocks, each with
+// reader reads .xz files (The .xz File Format 1.2.0): streams of blocks, each with
 // LZMA2 data and a check, which is compared.
-type xz struct {
+type reader struct {
 	src   *countingReader
 	z     lzma
 	check hash.Hash // of the block
@@ -53,15 +53,18 @@ func (c *countingReader) full(p []byte) error {
 	return err
 }
 
-func newXZ(r io.Reader) (io.ReadCloser, error) {
-	x := &xz{src: &countingReader{Reader: bufio.NewReaderSize(r, 64<<10)}}
+// NewReader decompresses an .xz file of one or more streams, to its end, and
+// compares the checks. ErrUnsupported says that it has other filters than
+// LZMA2, ErrLimit that its dictionary is larger than 64 MiB.
+func NewReader(r io.Reader) (io.ReadCloser, error) {
+	x := &reader{src: &countingReader{Reader: bufio.NewReaderSize(r, 64<<10)}}
 	x.z.r = x.src
 	return x, x.streamHeader()
 }
 
-func (x *xz) Close() error { return nil }
+func (x *reader) Close() error { return nil }
 
-func (x *xz) Read(p []byte) (int, error) {
+func (x *reader) Read(p []byte) (int, error) {
 	for len(x.z.out) == 0 {
 		if err := x.step(); err != nil {
 			return 0, err
@@ -73,7 +76,7 @@ func (x *xz) Read(p []byte) (int, error) {
 }
 
 // step reads the next chunk, or what lies between blocks.
-func (x *xz) step() error {
+func (x *reader) step() error {
 	if !x.block {
 		return x.between()
 	}
@@ -91,7 +94,7 @@ func (x *xz) step() error {
 	return x.endBlock()
 }
 
-func (x *xz) streamHeader() error {
+func (x *reader) streamHeader() error {
 	var h [12]byte
 	if err := x.src.full(h[:]); err != nil {
 		return err
@@ -105,7 +108,7 @@ func (x *xz) streamHeader() error {
 }
 
 // between reads a block's header, or the index and what follows it.
-func (x *xz) between() error {
+func (x *reader) between() error {
 	n, err := x.src.ReadByte()
 	if err != nil {
 		return errXZ
@@ -125,7 +128,7 @@ func (x *xz) between() error {
 	return x.blockHeader(body)
 }
 
-func (x *xz) blockHeader(body []byte) error {
+func (x *reader) blockHeader(body []byte) error {
 	r := bytes.NewReader(body[2:])
 	x.packed, x.plain = -1, -1
 	for i, p := range []*int64{&x.packed, &x.plain} {
@@ -143,7 +146,7 @@ func (x *xz) blockHeader(body []byte) error {
 		return err
 	}
 	if body[1]&3 != 0 || id != 0x21 {
-		return errUnsupported // filters before LZMA2: for machine code
+		return ErrUnsupported // filters before LZMA2: for machine code
 	}
 	if n, err := vli(r); err != nil || n != 1 {
 		return errXZ
@@ -193,7 +196,7 @@ func vli(r io.ByteReader) (int64, error) {
 }
 
 // chunk decodes one LZMA2 chunk; false at the end of the block.
-func (x *xz) chunk() (bool, error) {
+func (x *reader) chunk() (bool, error) {
 	c, err := x.src.ReadByte()
 	if err != nil {
 		return false, io.ErrUnexpectedEOF
@@ -224,11 +227,11 @@ func (x *xz) chunk() (bool, error) {
 	return true, nil
 }
 
-func (x *xz) resetDictionary() {
+func (x *reader) resetDictionary() {
 	x.z.total, x.z.at, x.needDict = 0, 0, false
 }
 
-func (x *xz) packedChunk(c byte) error {
+func (x *reader) packedChunk(c byte) error {
 	var h [4]byte
 	if err := x.src.full(h[:]); err != nil {
 		return err
@@ -267,7 +270,7 @@ func (x *xz) packedChunk(c byte) error {
 	return nil
 }
 
-func (x *xz) endBlock() error {
+func (x *reader) endBlock() error {
 	n := x.src.n - x.start
 	if x.packed >= 0 && x.packed != n || x.plain >= 0 && x.plain != x.got {
 		return errXZ
@@ -298,7 +301,7 @@ func (x *xz) endBlock() error {
 }
 
 // index reads the index and the footer; then another stream may follow.
-func (x *xz) index() error {
+func (x *reader) index() error {
 	start := x.src.n - 1
 	count, err := vli(x.src)
 	if err != nil || count != x.blocks {
@@ -327,7 +330,7 @@ func (x *xz) index() error {
 }
 
 // following reads padding between streams; io.EOF at the end of the file.
-func (x *xz) following() error {
+func (x *reader) following() error {
 	for pad := 0; ; pad++ {
 		b, err := x.src.Peek(1)
 		if err == io.EOF {
