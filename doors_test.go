@@ -75,7 +75,7 @@ func doors() []room {
 			why: "an inventory recognises files; what they mean or where they go is for the rooms above it",
 		},
 		{
-			name: "scan", ours: []string{"model", "format/*"},
+			name: "scan", ours: []string{"model", "format", "format/*"},
 			why: "a verdict follows from a file's bytes, not from where they lie or what is planned with them",
 		},
 		{

@@ -91,7 +91,17 @@ type Converter interface {
 
 // Default is the list of converters.
 func Default() []Converter {
-	return []Converter{fromTorch{}, fromNumpy{}, fromPickle{}, fromJoblib{}, fromHDF5{}, fromSafetensors{}}
+	return []Converter{
+		fromTorch{},
+		fromNumpy{},
+		fromPickle{},
+		fromJoblib{},
+		fromHDF5{},
+		fromFlax{},
+		fromGGUF{},
+		fromONNX{},
+		fromSafetensors{},
+	}
 }
 
 // ErrNoConverter says that no converter takes a file's format to the one

@@ -65,5 +65,26 @@ func Formats() []FormatInfo {
 			Converts:   "as pickles of numpy arrays", Lost: "as pickles of numpy arrays",
 			Refused: "as pickles of numpy arrays; lz4: dump it again with compress=0",
 		},
+		{
+			Name: "Flax / JAX msgpack", Formats: []model.Format{model.Flax},
+			Recognised: "msgpack maps that lead to a packed array of Flax: shape, dtype, as many bytes as they need",
+			Converts:   "every array and numpy scalar, under its keys joined by dots; bfloat16 and fp8; arrays in chunks; --select takes a subtree",
+			Lost:       "numbers, texts, None and empty dicts: listed with their path as dropped",
+			Refused:    "complex128, int4 and other dtypes that safetensors has not: save the array as another dtype",
+		},
+		{
+			Name: "GGUF", Formats: []model.Format{model.GGUF},
+			Recognised: "the signature GGUF",
+			Converts:   "files of F32, F16, BF16, F64, I8, I16, I32 and I64 tensors, by convert; versions 2 and 3, both byte orders. A push keeps GGUF as it is where the policy allows it (safetensors-first), else refuses it",
+			Lost:       "the metadata and the tokenizer: listed as dropped",
+			Refused:    "quantised tensors, with their names and types: convert the weights they were made from; version 1: make the file again",
+		},
+		{
+			Name: "ONNX", Formats: []model.Format{model.ONNX},
+			Recognised: "the fields of a ModelProto with a graph",
+			Converts:   "the initialisers of the main graph, raw or typed, by convert. A push keeps ONNX as it is where the policy allows it (safetensors-first), else refuses it",
+			Lost:       "the graph, the constants and subgraphs in it, and metadata: listed as dropped",
+			Refused:    "data in other files: put it into the model first (onnx.save); texts, complex128, 2- and 4-bit integers, sparse initialisers",
+		},
 	}
 }

@@ -387,7 +387,7 @@ func TestNoConverter(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		from, to model.Format
-	}{{model.Safetensors, model.Safetensors}, {model.GGUF, ""}, {model.TorchZip, model.TorchZip}, {model.TorchZip, model.ONNX}} {
+	}{{model.Safetensors, model.Safetensors}, {model.ELF, ""}, {model.TorchZip, model.TorchZip}, {model.TorchZip, model.ONNX}} {
 		if _, err := File(context.Background(), Input{Path: "x", Format: c.from, Blob: blobOf(nil)}, Options{To: c.to}); !errors.Is(err, ErrNoConverter) {
 			t.Errorf("%s to %s: %v", c.from, c.to, err)
 		}

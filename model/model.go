@@ -58,6 +58,7 @@ const (
 	NPY         Format = "npy"
 	NPZ         Format = "npz"
 	GGUF        Format = "gguf"
+	Flax        Format = "flax" // msgpack of flax.serialization
 	ONNX        Format = "onnx"
 	HDF5        Format = "hdf5"
 	Keras       Format = "keras"

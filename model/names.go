@@ -33,7 +33,7 @@ var formatByExt = map[string]Format{
 	".bin":         TorchZip, ".pt": TorchZip, ".pth": TorchZip, ".ckpt": TorchZip, ".pt2": TorchZip, ".distcp": TorchZip,
 	".torchscript": TorchScript,
 	".pkl":         Pickle, ".pickle": Pickle, ".joblib": Pickle, ".dill": Pickle, ".pdparams": Pickle, ".metadata": Pickle,
-	".npy": NPY, ".npz": NPZ, ".gguf": GGUF, ".onnx": ONNX,
+	".npy": NPY, ".npz": NPZ, ".gguf": GGUF, ".onnx": ONNX, ".msgpack": Flax,
 	".h5": HDF5, ".hdf5": HDF5, ".keras": Keras,
 	".zip": ZIP, ".mar": ZIP, ".whl": ZIP,
 	".tar": TAR, ".nemo": TAR,
@@ -70,7 +70,7 @@ func (f Format) textual() bool {
 // weights says whether a format holds weights, or can.
 func (f Format) weights() bool {
 	switch f {
-	case Safetensors, TorchZip, TorchLegacy, TorchTar, TorchScript, Pickle, NPY, NPZ, GGUF, ONNX, HDF5, Keras:
+	case Safetensors, TorchZip, TorchLegacy, TorchTar, TorchScript, Pickle, NPY, NPZ, GGUF, Flax, ONNX, HDF5, Keras:
 		return true
 	}
 	return false

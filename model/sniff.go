@@ -348,6 +348,9 @@ func (s *sniffer) plainKind() (Format, error) {
 	if f, err := s.protobufKind(); f != "" || err != nil {
 		return f, err
 	}
+	if yes, err := s.isFlax(); yes || err != nil {
+		return Flax, err
+	}
 	return s.userBlock()
 }
 

@@ -58,6 +58,9 @@ var expected = []struct {
 	{"checkpoints/*.ckpt", model.TorchZip},
 	{"checkpoints/*.bin", model.TorchZip},
 	{"checkpoints/sharded/*.bin", model.TorchZip},
+	{"checkpoints/*.msgpack", model.Flax},
+	{"checkpoints/*.gguf", model.GGUF},
+	{"checkpoints/*.onnx", model.ONNX},
 
 	{"threats/malicious/gadget/*", model.Pickle},
 	{"threats/malicious/opcode/*", model.Pickle},
@@ -504,7 +507,7 @@ func TestDeclaredFormat(t *testing.T) {
 	t.Parallel()
 	tests := map[string]model.Format{
 		"model.safetensors": model.Safetensors, "a/b/pytorch_model.bin": model.TorchZip, "x.PT": model.TorchZip, "last.ckpt": model.TorchZip,
-		"m.pkl": model.Pickle, "m.joblib": model.Pickle, "a.npy": model.NPY, "a.npz": model.NPZ, "q4.gguf": model.GGUF, "m.onnx": model.ONNX,
+		"m.pkl": model.Pickle, "m.joblib": model.Pickle, "a.npy": model.NPY, "a.npz": model.NPZ, "q4.gguf": model.GGUF, "flax_model.msgpack": model.Flax, "m.onnx": model.ONNX,
 		"m.h5": model.HDF5, "m.weights.h5": model.HDF5, "m.keras": model.Keras, "config.json": model.JSON, "a.ipynb": model.Notebook,
 		"README.md": model.Markdown, "README": model.Text, "LICENSE": model.Text, "license-mit": model.Text, "c.yaml": model.YAML, "m.py": model.Python,
 		"run.sh": model.Script, "vocab.txt": model.Text, "chat_template.jinja": model.Text, "tokenizer.model": model.Protobuf, "logo.png": model.Image,

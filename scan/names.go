@@ -22,7 +22,7 @@ const (
 
 func familyOf(f model.Format) family {
 	switch f {
-	case model.Safetensors, model.NPY, model.GGUF, model.ONNX, model.HDF5, model.Image, model.Protobuf:
+	case model.Safetensors, model.NPY, model.GGUF, model.Flax, model.ONNX, model.HDF5, model.Image, model.Protobuf:
 		return dataFamily
 	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle:
 		return pickleFamily
@@ -97,7 +97,7 @@ func agree(declared, content model.Format) bool {
 func checkPolyglot(r *report, f model.File, b model.Blob) {
 	switch f.Format {
 	case model.Image, model.Text, model.JSON, model.YAML, model.Markdown, model.Python, model.Script, model.Notebook,
-		model.Protobuf, model.ONNX, model.HDF5, model.Unknown, model.Gzip, model.Bzip2, model.Zstd, model.Zlib, model.XZ, model.SevenZip:
+		model.Protobuf, model.ONNX, model.Flax, model.HDF5, model.Unknown, model.Gzip, model.Bzip2, model.Zstd, model.Zlib, model.XZ, model.SevenZip:
 	default:
 		return
 	}

@@ -21,6 +21,7 @@ func Default() []Detector {
 		pickleDetector{},
 		numpyDetector{},
 		ggufDetector{},
+		flaxDetector{},
 		kerasDetector{},
 		hdf5Detector{},
 		protobufDetector{},
