@@ -25,9 +25,12 @@ type Options struct {
 
 // Input is the file to convert. The Plan reads from Blob as long as it lives.
 type Input struct {
-	Path   string
+	Path   string // for a source of several files, the one that names the others
 	Format model.Format
 	Blob   model.Blob
+	// Parts is set where the source is several files, which are read one
+	// after the other as one: Blob is not, then.
+	Parts []Part
 }
 
 // Converter makes plans from one family of formats.
@@ -50,9 +53,16 @@ var ErrNoConverter = errors.New("no converter")
 //
 // What cannot be converted gives the typed errors of format/torch
 // (*UnsupportedError, *AmbiguousError, *ForbiddenError, *RefusedError,
-// *FormatError) or *safetensors.Error. The plan owns in.Blob once File succeeds; on failure it is
-// still the caller's to close.
+// *FormatError) or *safetensors.Error. The plan owns in.Blob or the parts once
+// File succeeds; on failure they are still the caller's to close.
 func File(ctx context.Context, in Input, opt Options) (*Plan, error) {
+	if len(in.Parts) > 0 {
+		whole, err := join(in.Parts)
+		if err != nil {
+			return nil, err
+		}
+		in.Blob = whole
+	}
 	if in.Format == "" {
 		f, err := model.Sniff(in.Blob, in.Blob.Size())
 		if err != nil {

@@ -49,6 +49,9 @@ type SourceFile struct {
 	Path   string
 	Format model.Format
 	Size   int64
+	// Parts lists the files of a source that is several, in the order in
+	// which they are read as one; Size is that of all together.
+	Parts []SourcePart
 }
 
 // Alias is a name that was left out because it is the same memory, shape and
@@ -91,6 +94,9 @@ func newPlan(in Input, to model.Format) *Plan {
 		Source: SourceFile{Path: in.Path, Format: in.Format, Size: in.Blob.Size()},
 		blob:   in.Blob,
 		seed:   maphash.MakeSeed(),
+	}
+	for _, part := range in.Parts {
+		p.Source.Parts = append(p.Source.Parts, SourcePart{part.Path, part.Blob.Size()})
 	}
 	p.scratch.New = func() any { return new([scratchSize]byte) }
 	return p

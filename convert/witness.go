@@ -21,7 +21,8 @@ const (
 type Witness struct {
 	plan   *Plan
 	digest [sha256.Size]byte
-	prints []uint64 // as plan.tensors
+	parts  []PartDigest // of a source of several files
+	prints []uint64     // as plan.tensors
 
 	storages map[string]io.ReaderAt // opened for what is not in the file as it is
 }
@@ -96,7 +97,7 @@ func (p *Plan) runs() (runs []*run, others []int) {
 // pass reads the file once. It returns the ranges that it had no room for.
 func (w *Witness) pass(ctx context.Context, runs []*run, buf []byte) (again []*run, err error) {
 	p := w.plan
-	whole := sha256.New()
+	whole, parts := sha256.New(), newPartDigests(p.Source.Parts)
 	var open, still []*run
 	for at := int64(0); at < p.Source.Size; {
 		if err := ctx.Err(); err != nil {
@@ -106,7 +107,7 @@ func (w *Witness) pass(ctx context.Context, runs []*run, buf []byte) (again []*r
 		if err := readFull(p.blob, b, at); err != nil {
 			return nil, fmt.Errorf("reading %s at %d: %w", p.Source.Path, at, err)
 		}
-		whole.Write(b)
+		parts.write(b, whole)
 		end := at + int64(len(b))
 		for len(runs) > 0 && runs[0].from < end {
 			r := runs[0]
@@ -134,6 +135,7 @@ func (w *Witness) pass(ctx context.Context, runs []*run, buf []byte) (again []*r
 		return nil, fmt.Errorf("%s: tensors lie past its end", p.Source.Path)
 	}
 	whole.Sum(w.digest[:0])
+	w.parts = parts.all()
 	return again, nil
 }
 

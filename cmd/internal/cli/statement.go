@@ -184,6 +184,9 @@ func conversion(it *item) attest.Conversion {
 			Tensors: len(it.proof.Tensors),
 		},
 	}
+	for _, p := range it.proof.SourceParts {
+		c.Source.Parts = append(c.Source.Parts, attest.SourcePart{Path: p.Path, Size: p.Size, Digest: "sha256:" + p.Digest})
+	}
 	for _, a := range it.plan.Aliases {
 		c.Equality.Aliases = append(c.Equality.Aliases, attest.AliasEntry{Removed: a.Removed, Kept: a.Kept})
 	}
