@@ -42,7 +42,7 @@ type Converter interface {
 }
 
 // Default is the list of converters.
-func Default() []Converter { return []Converter{fromTorch{}, toTorch{}} }
+func Default() []Converter { return []Converter{fromTorch{}, fromDCP{}, toTorch{}} }
 
 // ErrNoConverter says that no converter takes a file's format to the one
 // asked for.

@@ -106,10 +106,24 @@ func (b *setBuilder) build(ctx context.Context, skip func(model.File) bool) erro
 
 // sort parts the files into those to convert and the rest.
 func (b *setBuilder) sort(skip func(model.File) bool) (convert, rest []model.File) {
+	whole := map[string]bool{} // distributed checkpoints that are converted
 	for _, f := range b.m.Files {
-		if converterFor(f.Format, b.opt) != nil && (skip == nil || !skip(f)) {
+		whole[f.Path] = f.Format == model.DCP && converterFor(f.Format, b.opt) != nil && (skip == nil || !skip(f))
+	}
+	for _, f := range b.m.Files {
+		if f.Format == model.DCPShard && skip != nil && skip(f) {
+			whole[f.Set] = false
+		}
+	}
+	for _, f := range b.m.Files {
+		switch {
+		case f.Format == model.DCPShard && whole[f.Set]:
+			// Converted as part of its checkpoint.
+		case f.Format == model.DCP && !whole[f.Path]:
+			rest = append(rest, f)
+		case f.Format != model.DCPShard && converterFor(f.Format, b.opt) != nil && (skip == nil || !skip(f)):
 			convert = append(convert, f)
-		} else {
+		default:
 			rest = append(rest, f)
 		}
 	}
@@ -123,6 +137,9 @@ func (b *setBuilder) keep(f model.File) {
 
 // plan plans one file.
 func (b *setBuilder) plan(ctx context.Context, f model.File) error {
+	if f.Format == model.DCP {
+		return b.planGroup(ctx, f)
+	}
 	blob, err := b.m.Open(ctx, f.Path)
 	if err != nil {
 		return err

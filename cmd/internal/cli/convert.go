@@ -237,7 +237,7 @@ func wantsConversion(f model.File, to model.Format) bool {
 		return f.Format == model.Safetensors
 	}
 	switch f.Format {
-	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle:
+	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle, model.DCP, model.DCPShard:
 		return true
 	}
 	return false

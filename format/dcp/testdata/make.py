@@ -153,7 +153,7 @@ def write(folder, tree, ranks, grid, proto=4, planner=True, old=False):
             part = v
             for d, (o, s) in enumerate(zip(offsets, sizes)):
                 part = part.narrow(d, o, s)
-            if part.numel() != v.numel() or part.storage().size() != part.numel():
+            if part.storage_offset() or part.numel() != v.numel() or part.storage().size() != part.numel():
                 part = part.clone()
             put((turn + i) % ranks if len(sizes) == 0 else i % ranks, MetadataIndex(fqn, torch.Size(offsets), i), part)
             chunks.append(ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)))
