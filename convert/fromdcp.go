@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path"
 
@@ -53,46 +54,42 @@ func (fromDCP) Plan(ctx context.Context, in Input, opt Options) (*Plan, error) {
 	return p, nil
 }
 
+// OpenInput opens a file of a model as what is to be converted: the metadata
+// of a distributed checkpoint with all files that belong to it. The caller
+// closes it, or the plan that owns it.
+func OpenInput(ctx context.Context, m *model.Model, f model.File) (Input, error) {
+	in := Input{Path: f.Path, Format: f.Format}
+	var err error
+	if f.Format != model.DCP {
+		in.Blob, err = m.Open(ctx, f.Path)
+		return in, err
+	}
+	for _, part := range group(m, f) {
+		blob, err := m.Open(ctx, part.Path)
+		if err != nil {
+			return Input{}, errors.Join(fmt.Errorf("%s: %w", part.Path, err), closeParts(in.Parts))
+		}
+		in.Parts = append(in.Parts, Part{Path: part.Path, Blob: blob})
+	}
+	return in, nil
+}
+
+// Close closes the file or files.
+func (in Input) Close() error {
+	if len(in.Parts) > 0 {
+		return closeParts(in.Parts)
+	}
+	return in.Blob.Close()
+}
+
 // group gives the files of the checkpoint whose metadata is f, the metadata
-// first.
-func (b *setBuilder) group(f model.File) []model.File {
+// first; f alone for any other file.
+func group(m *model.Model, f model.File) []model.File {
 	files := []model.File{f}
-	for _, s := range b.m.Files {
-		if s.Format == model.DCPShard && s.Set == f.Path {
+	for _, s := range m.Files {
+		if f.Format == model.DCP && s.Format == model.DCPShard && s.Set == f.Path {
 			files = append(files, s)
 		}
 	}
 	return files
-}
-
-// openParts opens the files of a source that is several.
-func (b *setBuilder) openParts(ctx context.Context, files []model.File) ([]Part, error) {
-	var parts []Part
-	for _, f := range files {
-		blob, err := b.m.Open(ctx, f.Path)
-		if err != nil {
-			return nil, errors.Join(err, closeParts(parts))
-		}
-		parts = append(parts, Part{Path: f.Path, Blob: blob})
-	}
-	return parts, nil
-}
-
-// planGroup plans a distributed checkpoint: several files become one.
-func (b *setBuilder) planGroup(ctx context.Context, f model.File) error {
-	files := b.group(f)
-	parts, err := b.openParts(ctx, files)
-	if err != nil {
-		return err
-	}
-	p, err := File(ctx, Input{Path: f.Path, Format: f.Format, Parts: parts}, b.opt)
-	if err != nil {
-		return errors.Join(err, closeParts(parts))
-	}
-	b.set.Plans = append(b.set.Plans, p)
-	for _, part := range files {
-		b.set.Gone[part.Path] = "converted to " + p.Path
-	}
-	b.plans[f.Path] = p
-	return nil
 }

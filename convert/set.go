@@ -106,22 +106,16 @@ func (b *setBuilder) build(ctx context.Context, skip func(model.File) bool) erro
 
 // sort parts the files into those to convert and the rest.
 func (b *setBuilder) sort(skip func(model.File) bool) (convert, rest []model.File) {
-	whole := map[string]bool{} // distributed checkpoints that are converted
-	for _, f := range b.m.Files {
-		whole[f.Path] = f.Format == model.DCP && converterFor(f.Format, b.opt) != nil && (skip == nil || !skip(f))
-	}
-	for _, f := range b.m.Files {
-		if f.Format == model.DCPShard && skip != nil && skip(f) {
-			whole[f.Set] = false
-		}
-	}
+	whole := b.whole(skip)
 	for _, f := range b.m.Files {
 		switch {
 		case f.Format == model.DCPShard && whole[f.Set]:
 			// Converted as part of its checkpoint.
-		case f.Format == model.DCP && !whole[f.Path]:
+		case f.Format == model.DCP && whole[f.Path]:
+			convert = append(convert, f)
+		case f.Format == model.DCP || f.Format == model.DCPShard:
 			rest = append(rest, f)
-		case f.Format != model.DCPShard && converterFor(f.Format, b.opt) != nil && (skip == nil || !skip(f)):
+		case converterFor(f.Format, b.opt) != nil && (skip == nil || !skip(f)):
 			convert = append(convert, f)
 		default:
 			rest = append(rest, f)
@@ -130,26 +124,42 @@ func (b *setBuilder) sort(skip func(model.File) bool) (convert, rest []model.Fil
 	return convert, rest
 }
 
+// whole gives the metadata files whose distributed checkpoints are converted:
+// all of their files, or none.
+func (b *setBuilder) whole(skip func(model.File) bool) map[string]bool {
+	whole := map[string]bool{}
+	for _, f := range b.m.Files {
+		if f.Format == model.DCP {
+			whole[f.Path] = converterFor(f.Format, b.opt) != nil
+		}
+	}
+	for _, f := range b.m.Files {
+		if (f.Format == model.DCP || f.Format == model.DCPShard) && skip != nil && skip(f) {
+			whole[f.Set] = false
+		}
+	}
+	return whole
+}
+
 func (b *setBuilder) keep(f model.File) {
 	b.set.Kept = append(b.set.Kept, f)
 	b.kept[f.Path] = f
 }
 
-// plan plans one file.
+// plan plans one file, or the several of a distributed checkpoint.
 func (b *setBuilder) plan(ctx context.Context, f model.File) error {
-	if f.Format == model.DCP {
-		return b.planGroup(ctx, f)
-	}
-	blob, err := b.m.Open(ctx, f.Path)
+	in, err := OpenInput(ctx, b.m, f)
 	if err != nil {
 		return err
 	}
-	p, err := File(ctx, Input{Path: f.Path, Format: f.Format, Blob: blob}, b.opt)
+	p, err := File(ctx, in, b.opt)
 	if err != nil {
-		return errors.Join(err, blob.Close())
+		return errors.Join(err, in.Close())
 	}
 	b.set.Plans = append(b.set.Plans, p)
-	b.set.Gone[f.Path] = "converted to " + p.Path
+	for _, part := range group(b.m, f) {
+		b.set.Gone[part.Path] = "converted to " + p.Path
+	}
 	b.plans[f.Path] = p
 	return nil
 }

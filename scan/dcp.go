@@ -9,6 +9,7 @@ import (
 
 	"github.com/weightseal/weightseal/format/dcp"
 	"github.com/weightseal/weightseal/format/pickle"
+	"github.com/weightseal/weightseal/format/torch"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -62,18 +63,25 @@ func (dcpShardDetector) Scan(ctx context.Context, f model.File, b model.Blob) (V
 	return r.result()
 }
 
-// scanBlob judges one torch.save file in a shard.
+// scanBlob judges one torch.save file in a shard: a tensor, or an object.
 func scanBlob(ctx context.Context, r *report, b model.Blob, start, end int64) error {
-	in := &member{io.NewSectionReader(b, start, end-start), end - start, 1, nil}
-	_, in.budget = nest(b)
-	v, fs, err := torchDetector{}.Scan(ctx, model.File{Format: model.TorchZip}, in)
-	for i := range fs {
-		if fs[i].Inner == "" {
-			fs[i].Inner = fmt.Sprintf("blob at %d", start)
+	_, shared := nest(b)
+	in := &member{io.NewSectionReader(b, start, end-start), end - start, 1, shared}
+	one := &report{verdict: Convertible}
+	c, err := torch.Open(in, in.size, torch.Limits{Pickle: pickleLimits()})
+	if c != nil {
+		if jerr := judgeCheckpoint(ctx, one, in, c); jerr != nil {
+			return jerr
 		}
 	}
-	r.merge("", v, fs)
-	return err
+	switch {
+	case err != nil:
+		one.broken(err)
+	case len(c.Storages) > 0:
+		selectTensors(one, c)
+	}
+	r.merge(fmt.Sprintf("blob at %d", start), one.verdict, one.findings)
+	return nil
 }
 
 // zipStart finds where the archive that ends at end begins, from its end
