@@ -18,10 +18,12 @@ import (
 var ErrNotFollowed = errors.New("not a file of the model")
 
 // Dir is the source for a directory. Symbolic links to regular files are
-// followed when they stay inside the directory or lead into the blobs folder
-// of the Hugging Face cache that the directory lies in
-// (models--ORG--NAME/snapshots/REV, with models--ORG--NAME/blobs beside).
-// Any other link, and whatever is neither file nor directory, is an error.
+// followed when they stay inside the directory, lead into the blobs folder of
+// the Hugging Face cache that the directory lies in
+// (models--ORG--NAME/snapshots/REV, with models--ORG--NAME/blobs beside), or, in
+// a directory elsewhere, to blobs of one repository of such a cache, as a
+// download with links into the cache leaves it. Any other link, and whatever is
+// neither file nor directory, is an error.
 //
 // Left out are, and nothing else: .git, .hg and .svn in any folder; the folder
 // .cache/huggingface of the root; files named .DS_Store or Thumbs.db.
@@ -46,6 +48,9 @@ func (d *dir) List(ctx context.Context) ([]Entry, error) {
 	}
 	entries, err := d.walk(ctx, homes, "", nil)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.oneHub(homes, entries); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
@@ -163,6 +168,44 @@ func hubBlobs(abs string) string {
 	}
 }
 
+// hubBlob gives the blobs folder that a file lies in when it is one of the
+// Hugging Face cache's: models--ORG--NAME/blobs/HEX, named by its Git (SHA-1) or
+// LFS (SHA-256) hash.
+func hubBlob(target string) (blobs string, ok bool) {
+	blobs, name := filepath.Split(target)
+	blobs = filepath.Clean(blobs)
+	ok = (len(name) == 40 || len(name) == 64) && strings.Trim(name, "0123456789abcdef") == "" &&
+		filepath.Base(blobs) == "blobs" && strings.HasPrefix(filepath.Base(filepath.Dir(blobs)), "models--")
+	return blobs, ok
+}
+
+// oneHub refuses links into the caches of several repositories: a model comes
+// from one, and a link must not draw in what belongs to another.
+func (d *dir) oneHub(homes []string, entries []Entry) error {
+	var hub, first string
+	for _, e := range entries {
+		if e.Link == "" {
+			continue
+		}
+		target, err := filepath.EvalSymlinks(filepath.Join(d.root, filepath.FromSlash(e.Path)))
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(homes, func(home string) bool { return within(home, target) }) {
+			continue
+		}
+		blobs, _ := hubBlob(target)
+		if hub == "" {
+			hub, first = blobs, e.Path
+		}
+		if blobs != hub {
+			return fmt.Errorf("%w: %s is a link into %s, and %s one into %s: a model comes from one repository; replace the links with copies of the files",
+				ErrNotFollowed, first, hub, e.Path, blobs)
+		}
+	}
+	return nil
+}
+
 // resolve finds the regular file that a path stands for, and the target as it
 // is written if it is a link.
 func (d *dir) resolve(homes []string, rel string) (target, link string, err error) {
@@ -200,11 +243,14 @@ func allowed(homes []string, rel, link, target string, info fs.FileInfo) error {
 		what = fmt.Sprintf("%s, a link to %s,", rel, link)
 	}
 	inside := slices.ContainsFunc(homes, func(home string) bool { return within(home, target) })
+	_, isHub := hubBlob(target)
+	isHub = isHub && len(homes) == 1 // a snapshot has its own blobs
 	switch {
 	case info.IsDir():
 		return fmt.Errorf("%w: %s is a directory; links to directories are not followed: copy it in its place or remove the link", ErrNotFollowed, what)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%w: %s is a %s; remove it from the model's folder", ErrNotFollowed, what, typeName(info.Mode()))
+	case !inside && link != "" && isHub:
 	case !inside && link != "":
 		return fmt.Errorf("%w: %s leads out of the model's folder, to %s; replace the link with a copy of the file", ErrNotFollowed, what, target)
 	case !inside:

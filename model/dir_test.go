@@ -177,6 +177,44 @@ func TestHubCacheEdges(t *testing.T) {
 	checkError(t, err, model.ErrNotFollowed, []string{"x, a link to"})
 }
 
+// TestLinksIntoAHub: a download elsewhere whose files are links into the cache,
+// of one repository.
+func TestLinksIntoAHub(t *testing.T) {
+	t.Parallel()
+	hub, root := t.TempDir(), t.TempDir()
+	sha1, sha256 := strings.Repeat("0a", 20), strings.Repeat("f9", 32)
+	write(t, hub, text("models--a--b/blobs/"+sha1, "models--a--b/blobs/"+sha256, "models--a--b/blobs/other", "models--c--d/blobs/"+sha1, "blobs/"+sha1, "models--a--b/snapshots/r/x"))
+	link(t, root, "config.json", filepath.Join(hub, "models--a--b/blobs", sha1))
+	link(t, root, "sub/model.bin", filepath.Join(hub, "models--a--b/blobs", sha256))
+	entries, err := model.Dir(root).List(t.Context())
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("%v, %s", err, paths(entries))
+	}
+	blob, err := model.Dir(root).Open(t.Context(), "sub/model.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = blob.Close()
+
+	for name, target := range map[string]string{
+		"another repository": "models--c--d/blobs/" + sha1,
+		"no blob":            "models--a--b/blobs/other",
+		"no repository":      "blobs/" + sha1,
+	} {
+		bad := t.TempDir()
+		link(t, bad, "config.json", filepath.Join(hub, "models--a--b/blobs", sha1))
+		link(t, bad, "x", filepath.Join(hub, target))
+		_, err := model.Dir(bad).List(t.Context())
+		checkError(t, err, model.ErrNotFollowed, []string{"x"})
+		if err == nil {
+			t.Errorf("%s: followed", name)
+		}
+	}
+	link(t, filepath.Join(hub, "models--a--b/snapshots/r"), "y", filepath.Join(hub, "models--c--d/blobs", sha1))
+	_, err = model.Dir(filepath.Join(hub, "models--a--b/snapshots/r")).List(t.Context())
+	checkError(t, err, model.ErrNotFollowed, []string{"y, a link to"})
+}
+
 func TestDirSkips(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
