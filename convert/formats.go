@@ -40,5 +40,12 @@ func Formats() []FormatInfo {
 			Lost:       "the code",
 			Refused:    "frozen modules, whose weights have no names any more: export them before torch.jit.freeze",
 		},
+		{
+			Name: "torch.distributed.checkpoint", Formats: []model.Format{model.DCP, model.DCPShard},
+			Recognised: "a folder with a .metadata pickle of its classes and .distcp files beside it",
+			Converts:   "the folder becomes one file, model.safetensors: chunks of any number of ranks and dimensions are put in place, and must cover each tensor exactly once",
+			Lost:       "entries that are no tensors: listed with their names as dropped",
+			Refused:    "weights beside training state: choose with --select; blobs that are safetensors or compressed: save again as the error says; files missing or left over",
+		},
 	}
 }
