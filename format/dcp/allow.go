@@ -55,24 +55,24 @@ func Check(s *pickle.Stream) error {
 	for _, g := range s.Globals {
 		if !called[g] && !isKept(g) {
 			module, name := g.Mapped()
-			return brokenAt(MetadataName, g.Offset, fmt.Sprintf("it names %s, which no metadata needs", quote(module+"."+name)))
+			return brokenAt(g.Offset, fmt.Sprintf("it names %s, which no metadata needs", quote(module+"."+name)))
 		}
 	}
 	for _, b := range s.Builds {
 		c, ok := b.Object.(*pickle.Call)
 		if !ok {
-			return brokenAt(MetadataName, b.State.Offset, "a state is set on something that is no object")
+			return brokenAt(b.State.Offset, "a state is set on something that is no object")
 		}
 		if g, ok := c.Callee.(*pickle.Global); !ok || !isData(g.Mapped()) {
-			return brokenAt(MetadataName, b.State.Offset, "a state is set on what is no part of the metadata")
+			return brokenAt(b.State.Offset, "a state is set on what is no part of the metadata")
 		}
 	}
 	if len(s.Persistents) > 0 {
-		return brokenAt(MetadataName, s.Persistents[0].Offset, "it has a persistent id, and nothing to resolve it")
+		return brokenAt(s.Persistents[0].Offset, "it has a persistent id, and nothing to resolve it")
 	}
 	if len(s.Findings) > 0 {
 		f := s.Findings[0]
-		return brokenAt(MetadataName, f.Offset, f.Rule+": "+f.Detail)
+		return brokenAt(f.Offset, f.Rule+": "+f.Detail)
 	}
 	return nil
 }
@@ -111,16 +111,16 @@ var errCall = errors.New("nothing that metadata needs")
 func checkCall(c *pickle.Call) error {
 	g, ok := c.Callee.(*pickle.Global)
 	if !ok {
-		return brokenAt(MetadataName, c.Offset, "something is called that is no name")
+		return brokenAt(c.Offset, "something is called that is no name")
 	}
 	module, name := g.Mapped()
 	full := module + "." + name
 	args, ok := c.Args.(*pickle.Tuple)
 	if !ok || c.Kwargs != nil || len(c.Items) > 0 || len(c.Appends) > 0 {
-		return brokenAt(MetadataName, c.Offset, quote(full)+" gets odd arguments")
+		return brokenAt(c.Offset, quote(full)+" gets odd arguments")
 	}
 	if !allowedCall(g, pickle.OpcodeName(c.Opcode), full, args.Items) {
-		return brokenAt(MetadataName, c.Offset, quote(full)+" is called: "+errCall.Error())
+		return brokenAt(c.Offset, quote(full)+" is called: "+errCall.Error())
 	}
 	return nil
 }

@@ -90,8 +90,8 @@ func broken(where, detail string) *format.Error {
 	return &format.Error{Format: name, Where: where, Offset: -1, Detail: detail}
 }
 
-func brokenAt(where string, offset int64, detail string) *format.Error {
-	return &format.Error{Format: name, Where: where, Offset: offset, Detail: detail}
+func brokenAt(offset int64, detail string) *format.Error {
+	return &format.Error{Format: name, Where: MetadataName, Offset: offset, Detail: detail}
 }
 
 func unsupported(where, what, next string) *format.Unsupported {

@@ -172,7 +172,7 @@ func TestAmbiguous(t *testing.T) {
 	if !errors.As(err, &ambiguous) || !slices.Equal(ambiguous.Candidates, []string{"model", "optim"}) {
 		t.Fatalf("got %v", err)
 	}
-	if _, err := open(readFolder(t, "train"), "modle"); !errors.Is(err, torch.ErrNoSubtree) {
+	if _, err := open(readFolder(t, "train"), "nowhere"); !errors.Is(err, torch.ErrNoSubtree) {
 		t.Errorf("a subtree that is not there: %v", err)
 	}
 	ck, err := open(readFolder(t, "train"), "model")

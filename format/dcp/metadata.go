@@ -68,7 +68,7 @@ func ReadMetadata(r io.ReaderAt, size int64, lim Limits) (*Metadata, error) {
 		return nil, fmt.Errorf("%s: %s: %w", name, MetadataName, err)
 	}
 	if s.End != size {
-		return nil, brokenAt(MetadataName, s.End, fmt.Sprintf("%d bytes follow the pickle", size-s.End))
+		return nil, brokenAt(s.End, fmt.Sprintf("%d bytes follow the pickle", size-s.End))
 	}
 	if err := Check(s); err != nil {
 		return nil, err
@@ -401,17 +401,17 @@ func fieldsOf(v pickle.Value, module, class string) (map[string]pickle.Value, er
 	}
 	c := v.(*pickle.Call)
 	if len(c.States) != 1 {
-		return nil, brokenAt(MetadataName, c.Offset, fmt.Sprintf("a %s has %d states", class, len(c.States)))
+		return nil, brokenAt(c.Offset, fmt.Sprintf("a %s has %d states", class, len(c.States)))
 	}
 	d, ok := c.States[0].Value.(*pickle.Dict)
 	if !ok {
-		return nil, brokenAt(MetadataName, c.Offset, "the state of a "+class+" is no dictionary")
+		return nil, brokenAt(c.Offset, "the state of a "+class+" is no dictionary")
 	}
 	f := make(map[string]pickle.Value, len(d.Items))
 	for _, it := range d.Items {
 		key, ok := textOf(it.Key)
 		if _, twice := f[key]; twice || !ok {
-			return nil, brokenAt(MetadataName, c.Offset, "the state of a "+class+" has odd keys")
+			return nil, brokenAt(c.Offset, "the state of a "+class+" has odd keys")
 		}
 		f[key] = it.Value
 	}
