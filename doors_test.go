@@ -66,6 +66,7 @@ func doors() []room {
 		{name: "format/pickle", why: codec, never: formatNever(), standardOnly: true},
 		{name: "format", ours: []string{"format/safetensors"}, why: codec, never: formatNever(), standardOnly: true},
 		{name: "format/safetensors", ours: []string{"internal/sha256x2"}, why: codec, never: formatNever(), standardOnly: true},
+		{name: "format/dcp", ours: []string{"format", "format/pickle", "format/safetensors", "format/torch"}, why: codec, never: formatNever(), standardOnly: true},
 		{
 			name: "format/*", ours: []string{"format", "format/pickle", "format/safetensors", "format/numpy", "format/xz"},
 			why: codec, never: formatNever(), standardOnly: true,

@@ -203,7 +203,7 @@ func (p *facts) missingST4() []string {
 	proven := map[string]bool{}
 	for _, c := range p.Conversions {
 		for _, o := range c.Outputs {
-			proven[o.Digest] = origin[c.Source.Digest] && p.unproven(c) == ""
+			proven[o.Digest] = c.Source.within(origin) && p.unproven(c) == ""
 		}
 	}
 	var out []string
@@ -213,6 +213,19 @@ func (p *facts) missingST4() []string {
 		}
 	}
 	return out
+}
+
+// within says whether the source, or every file of it, is one of the origin's.
+func (s *SourceInfo) within(origin map[string]bool) bool {
+	if len(s.Parts) == 0 {
+		return origin[s.Digest]
+	}
+	for _, p := range s.Parts {
+		if !origin[p.Digest] {
+			return false
+		}
+	}
+	return true
 }
 
 // excepted says whether an exception covers a finding at the time of the

@@ -199,6 +199,11 @@ func (p *Predicate) validateDigests() error {
 		if !isDigest(c.Source.Digest) {
 			return fmt.Errorf("conversions: %s: source digest %s is not sha256", quote(c.Source.Path), quote(c.Source.Digest))
 		}
+		for _, part := range c.Source.Parts {
+			if !isDigest(part.Digest) {
+				return fmt.Errorf("conversions: %s: digest %s of part %s is not sha256", quote(c.Source.Path), quote(part.Digest), quote(part.Path))
+			}
+		}
 		for _, o := range c.Outputs {
 			if !isDigest(o.Digest) {
 				return fmt.Errorf("conversions: %s: digest %s is not sha256", quote(o.Path), quote(o.Digest))

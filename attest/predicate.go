@@ -133,6 +133,16 @@ type SourceInfo struct {
 	Format string `json:"format"`
 	Size   int64  `json:"size"`
 	Digest string `json:"digest"`
+	// Parts lists the files of a source that is several; Size and Digest
+	// are those of all, one after the other in this order.
+	Parts []SourcePart `json:"parts,omitempty"`
+}
+
+// SourcePart is one file of a source that is several.
+type SourcePart struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	Digest string `json:"digest"`
 }
 
 // OutputInfo is a file that came out.

@@ -75,9 +75,12 @@ func (o Options) Check() error {
 
 // Input is the file to convert. The Plan reads from Blob as long as it lives.
 type Input struct {
-	Path   string
+	Path   string // for a source of several files, the one that names the others
 	Format model.Format
 	Blob   model.Blob
+	// Parts is set where the source is several files, which are read one
+	// after the other as one: Blob is not, then.
+	Parts []Part
 }
 
 // Converter makes plans from one family of formats.
@@ -97,6 +100,7 @@ func Default() []Converter {
 		fromPickle{},
 		fromJoblib{},
 		fromHDF5{},
+		fromDCP{},
 		fromFlax{},
 		fromGGUF{},
 		fromONNX{},
@@ -116,7 +120,8 @@ var ErrNoConverter = errors.New("no converter")
 // (*UnsupportedError, *AmbiguousError, *ForbiddenError, *RefusedError,
 // *FormatError), of format (*Unsupported, *Error) or *safetensors.Error, two
 // tensors that a renaming gives one name a *RenameError. The plan owns in.Blob
-// once File succeeds; on failure it is still the caller's to close.
+// or the parts once File succeeds; on failure they are still the caller's to
+// close.
 func File(ctx context.Context, in Input, opt Options) (*Plan, error) {
 	opt.Output.MaxShardSize = 0
 	return planFirst(ctx, in, opt)
@@ -126,6 +131,13 @@ func File(ctx context.Context, in Input, opt Options) (*Plan, error) {
 func planFirst(ctx context.Context, in Input, opt Options) (*Plan, error) {
 	if err := opt.Check(); err != nil {
 		return nil, err
+	}
+	if len(in.Parts) > 0 {
+		whole, err := join(in.Parts)
+		if err != nil {
+			return nil, err
+		}
+		in.Blob = whole
 	}
 	if in.Format == "" {
 		f, err := model.Sniff(in.Blob, in.Blob.Size())

@@ -66,6 +66,20 @@ func Formats() []FormatInfo {
 			Refused: "as pickles of numpy arrays; lz4: dump it again with compress=0",
 		},
 		{
+			Name: "HDF5 (.h5)", Formats: []model.Format{model.HDF5},
+			Recognised: "the HDF5 signature",
+			Converts:   "every dataset under its path: contiguous, compact and chunked ones, deflate, shuffle and fletcher32, both byte orders; hard links are ties. A push keeps HDF5 as it is under safetensors-first",
+			Lost:       "attributes, and the groups optimizer and optimizer_weights: listed as dropped; --select takes another group",
+			Refused:    "external links and files, virtual datasets, texts and references, other filters: the error names what to repack",
+		},
+		{
+			Name: "Keras 3 (.keras)", Formats: []model.Format{model.Keras},
+			Recognised: "a zip archive with config.json, metadata.json and model.weights.h5",
+			Converts:   "the weights, as HDF5, with --weights-only in a push; stored or deflated",
+			Lost:       "the architecture in config.json: the weights alone are no model",
+			Refused:    "as HDF5; weights that inflate to more than 128 MiB: unzip them first",
+		},
+		{
 			Name: "Flax / JAX msgpack", Formats: []model.Format{model.Flax},
 			Recognised: "msgpack maps that lead to a packed array of Flax: shape, dtype, as many bytes as they need",
 			Converts:   "every array and numpy scalar, under its keys joined by dots; bfloat16 and fp8; arrays in chunks; --select takes a subtree",
@@ -85,6 +99,23 @@ func Formats() []FormatInfo {
 			Converts:   "the initialisers of the main graph, raw or typed, by convert. A push keeps ONNX as it is where the policy allows it (safetensors-first), else refuses it",
 			Lost:       "the graph, the constants and subgraphs in it, and metadata: listed as dropped",
 			Refused:    "data in other files: put it into the model first (onnx.save); texts, complex128, 2- and 4-bit integers, sparse initialisers",
+		},
+		{
+			Name: "torch.distributed.checkpoint", Formats: []model.Format{model.DCP, model.DCPShard},
+			Recognised: "a folder with a .metadata pickle of its classes and .distcp files beside it",
+			Converts:   "the folder becomes one file, model.safetensors: chunks of any number of ranks and dimensions are put in place, and must cover each tensor exactly once",
+			Lost:       "entries that are no tensors: listed with their names as dropped",
+			Refused:    "weights beside training state: choose with --select; blobs that are safetensors or compressed: save again as the error says; files missing or left over",
+		},
+		{
+			Name:       "ExecuTorch, Core ML, torch.package, TensorFlow SavedModel and checkpoints",
+			Recognised: "their own signatures, directories and names",
+			Refused:    "all: they are programs, or weights without the names that a model's code knows; the error says what to export instead",
+		},
+		{
+			Name:       "DeepSpeed ZeRO, Megatron and FSDP partitions",
+			Recognised: "the classes and keys in the checkpoint",
+			Refused:    "all: one file holds a part of each tensor; the error says how to consolidate them first",
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/weightseal/weightseal/format/dcp"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -29,6 +30,9 @@ func OutputPath(name string, to model.Format) string {
 		oldStem, newStem, newExt = stStem, torchStem, torchExt
 	case model.NPZ:
 		newExt = npzExt
+	}
+	if base == dcp.MetadataName { // of the folder
+		return dir + newStem + newExt
 	}
 	ext := path.Ext(base)
 	stem := strings.TrimSuffix(base, ext)

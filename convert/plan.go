@@ -59,6 +59,9 @@ type SourceFile struct {
 	Path   string
 	Format model.Format
 	Size   int64
+	// Parts lists the files of a source that is several, in the order in
+	// which they are read as one; Size is that of all together.
+	Parts []SourcePart
 }
 
 // Renamed is a tensor that goes by another name.
@@ -107,6 +110,9 @@ func newPlan(in Input, to model.Format) *Plan {
 		Source: SourceFile{Path: in.Path, Format: in.Format, Size: in.Blob.Size()},
 		blob:   in.Blob,
 		seed:   maphash.MakeSeed(),
+	}
+	for _, part := range in.Parts {
+		p.Source.Parts = append(p.Source.Parts, SourcePart{part.Path, part.Blob.Size()})
 	}
 	p.scratch.New = func() any { return new([scratchSize]byte) }
 	return p

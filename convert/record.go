@@ -126,7 +126,8 @@ func (r *Recorder) finish() error {
 
 // Proof says that the output holds the source's tensors, bit for bit.
 type Proof struct {
-	SourceDigest string                     // SHA-256 of the whole source file, hex
+	SourceDigest string                     // SHA-256 of the whole source file, hex; of several, one after the other
+	SourceParts  []PartDigest               // where the source is several files
 	Tensors      []safetensors.TensorDigest // all names, aliases included
 	SetDigest    string                     // tensor-set digest, of the output and of the source
 }
@@ -167,7 +168,7 @@ func (p *Plan) Prove(r *Recorder, w *Witness) (*Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proof{SourceDigest: hex.EncodeToString(w.digest[:]), Tensors: all, SetDigest: set}, nil
+	return &Proof{SourceDigest: hex.EncodeToString(w.digest[:]), SourceParts: w.parts, Tensors: all, SetDigest: set}, nil
 }
 
 // JoinProofs makes one proof of those of all files that came out of a source:

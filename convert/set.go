@@ -112,14 +112,39 @@ func (b *setBuilder) build(ctx context.Context, skip func(model.File) bool) erro
 
 // sort parts the files into those to convert and the rest.
 func (b *setBuilder) sort(skip func(model.File) bool) (convert, rest []model.File) {
+	whole := b.whole(skip)
 	for _, f := range b.m.Files {
-		if converterFor(f.Format, b.opt) != nil && (skip == nil || !skip(f)) {
+		switch {
+		case f.Format == model.DCPShard && whole[f.Set]:
+			// Converted as part of its checkpoint.
+		case f.Format == model.DCP && whole[f.Path]:
 			convert = append(convert, f)
-		} else {
+		case f.Format == model.DCP || f.Format == model.DCPShard:
+			rest = append(rest, f)
+		case converterFor(f.Format, b.opt) != nil && (skip == nil || !skip(f)):
+			convert = append(convert, f)
+		default:
 			rest = append(rest, f)
 		}
 	}
 	return convert, rest
+}
+
+// whole gives the metadata files whose distributed checkpoints are converted:
+// all of their files, or none.
+func (b *setBuilder) whole(skip func(model.File) bool) map[string]bool {
+	whole := map[string]bool{}
+	for _, f := range b.m.Files {
+		if f.Format == model.DCP {
+			whole[f.Path] = converterFor(f.Format, b.opt) != nil
+		}
+	}
+	for _, f := range b.m.Files {
+		if (f.Format == model.DCP || f.Format == model.DCPShard) && skip != nil && skip(f) {
+			whole[f.Set] = false
+		}
+	}
+	return whole
 }
 
 func (b *setBuilder) keep(f model.File) {
@@ -127,19 +152,29 @@ func (b *setBuilder) keep(f model.File) {
 	b.kept[f.Path] = f
 }
 
-// plan plans one file.
+// plan plans one file, or the several of a distributed checkpoint.
 func (b *setBuilder) plan(ctx context.Context, f model.File) error {
-	blob, err := b.m.Open(ctx, f.Path)
+	in, err := OpenInput(ctx, b.m, f)
 	if err != nil {
 		return err
 	}
-	p, err := planFirst(ctx, Input{Path: f.Path, Format: f.Format, Blob: blob}, b.opt)
+	p, err := planFirst(ctx, in, b.opt)
 	if err != nil {
-		return errors.Join(err, blob.Close())
+		return errors.Join(err, in.Close())
 	}
 	b.plans[f.Path] = append([]*Plan{p}, p.shards...)
 	b.set.Plans = append(b.set.Plans, b.plans[f.Path]...)
 	return nil
+}
+
+// gone says of a source, and of all files of its checkpoint, why it is not in
+// the output.
+func (b *setBuilder) gone(source, why string) {
+	for _, f := range b.m.Files {
+		if f.Path == source || f.Set == source {
+			b.set.Gone[f.Path] = why
+		}
+	}
 }
 
 // number names the files of those sources that were split and are in no set
@@ -160,7 +195,7 @@ func (b *setBuilder) number(indexes []indexFile) error {
 			}
 			b.set.Made = append(b.set.Made, *made)
 		}
-		b.set.Gone[source] = "converted to " + outputs(plans)
+		b.gone(source, "converted to "+outputs(plans))
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ type Witness struct {
 	plan   *Plan         // has the tensors of all
 	first  map[*Plan]int // number in prints of each plan's first tensor
 	digest [sha256.Size]byte
-	prints []uint64 // as plan.tensors
+	parts  []PartDigest // of a source of several files
+	prints []uint64     // as plan.tensors
 
 	storages map[string]io.ReaderAt // opened for what is not in the file as it is
 }
@@ -122,7 +123,7 @@ func (p *Plan) runs() (runs []*run, others []int) {
 // pass reads the file once. It returns the ranges that it had no room for.
 func (w *Witness) pass(ctx context.Context, runs []*run, buf []byte) (again []*run, err error) {
 	p := w.plan
-	whole := sha256.New()
+	whole, parts := sha256.New(), newPartDigests(p.Source.Parts)
 	var open, still []*run
 	for at := int64(0); at < p.Source.Size; {
 		if err := ctx.Err(); err != nil {
@@ -132,7 +133,7 @@ func (w *Witness) pass(ctx context.Context, runs []*run, buf []byte) (again []*r
 		if err := readFull(p.blob, b, at); err != nil {
 			return nil, fmt.Errorf("reading %s at %d: %w", p.Source.Path, at, err)
 		}
-		whole.Write(b)
+		parts.write(b, whole)
 		end := at + int64(len(b))
 		for len(runs) > 0 && runs[0].from < end {
 			r := runs[0]
@@ -160,6 +161,7 @@ func (w *Witness) pass(ctx context.Context, runs []*run, buf []byte) (again []*r
 		return nil, fmt.Errorf("%s: tensors lie past its end", p.Source.Path)
 	}
 	whole.Sum(w.digest[:0])
+	w.parts = parts.all()
 	return again, nil
 }
 

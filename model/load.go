@@ -31,6 +31,9 @@ func Load(ctx context.Context, name string, src Source) (*Model, error) {
 	if err := m.look(ctx, entries); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	if err := m.sets(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return m, nil
 }

@@ -55,6 +55,8 @@ const (
 	TorchTar    Format = "torch-tar"
 	TorchScript Format = "torchscript"
 	Pickle      Format = "pickle"
+	DCP         Format = "torch-dcp"       // .metadata of a distributed checkpoint
+	DCPShard    Format = "torch-dcp-shard" // .distcp: torch.save files, one after the other
 	NPY         Format = "npy"
 	NPZ         Format = "npz"
 	GGUF        Format = "gguf"
@@ -109,6 +111,10 @@ type File struct {
 	// Training says that the name or place is one of training leftovers:
 	// optimizer, scheduler, rng state, training_args.
 	Training bool
+	// Set is the path of the file that names the files of a checkpoint
+	// which this one is a part of; "" for files by themselves. Only files of
+	// format DCP and DCPShard have one.
+	Set string
 }
 
 // Model is the inventory of a source.

@@ -70,7 +70,7 @@ func (f Format) textual() bool {
 // weights says whether a format holds weights, or can.
 func (f Format) weights() bool {
 	switch f {
-	case Safetensors, TorchZip, TorchLegacy, TorchTar, TorchScript, Pickle, NPY, NPZ, GGUF, Flax, ONNX, HDF5, Keras:
+	case Safetensors, TorchZip, TorchLegacy, TorchTar, TorchScript, Pickle, DCP, DCPShard, NPY, NPZ, GGUF, Flax, ONNX, HDF5, Keras:
 		return true
 	}
 	return false

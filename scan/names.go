@@ -24,7 +24,7 @@ func familyOf(f model.Format) family {
 	switch f {
 	case model.Safetensors, model.NPY, model.GGUF, model.Flax, model.ONNX, model.HDF5, model.Image, model.Protobuf:
 		return dataFamily
-	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle:
+	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle, model.DCP, model.DCPShard:
 		return pickleFamily
 	case model.NPZ, model.Keras, model.ZIP, model.TAR, model.Gzip, model.Bzip2, model.XZ, model.LZMA, model.Zstd, model.Zlib, model.SevenZip:
 		return archiveFamily

@@ -18,6 +18,8 @@ func Default() []Detector {
 	return []Detector{
 		safetensorsDetector{},
 		torchDetector{},
+		dcpDetector{},
+		dcpShardDetector{},
 		pickleDetector{},
 		numpyDetector{},
 		ggufDetector{},

@@ -111,6 +111,11 @@ func unsupportedRebuild(k rebuild) *UnsupportedError {
 	return nil
 }
 
+// DTypeOf gives the element type of a torch.dtype by its name: "float32".
+// float4_e2m1fn_x2 is two F4 values in a byte. Types that safetensors has
+// none for are not known.
+func DTypeOf(name string) (safetensors.DType, bool) { return dtypeOf(name) }
+
 // dtypeOf gives the element type of a torch.dtype by its name.
 // float4_e2m1fn_x2 is two F4 values in a byte.
 func dtypeOf(name string) (safetensors.DType, bool) {

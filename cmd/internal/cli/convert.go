@@ -314,7 +314,7 @@ func wantsConversion(f model.File, to model.Format) bool {
 		return true
 	}
 	switch f.Format {
-	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle, model.NPY, model.NPZ, model.HDF5, model.Keras, model.Flax:
+	case model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle, model.NPY, model.NPZ, model.HDF5, model.Keras, model.Flax, model.DCP, model.DCPShard:
 		return true
 	}
 	return false

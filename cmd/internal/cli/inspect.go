@@ -299,7 +299,8 @@ func sortedKeys[V any](m map[string]V) []string {
 type weights struct {
 	header *safetensors.Header
 	plan   *convert.Plan
-	blob   model.Blob
+	in     convert.Input
+	blob   model.Blob // of a file that is safetensors
 }
 
 // openWeights gives a file as safetensors; nil when it is not a weight file.
@@ -307,27 +308,30 @@ func openWeights(ctx context.Context, m *model.Model, f model.File, selectPath s
 	if f.Format != model.Safetensors && !wantsConversion(f, model.Safetensors) {
 		return nil, nil
 	}
-	blob, err := m.Open(ctx, f.Path)
+	if f.Format == model.DCPShard {
+		return nil, nil // shown with the metadata that names it
+	}
+	in, err := convert.OpenInput(ctx, m, f)
 	if err != nil {
 		return nil, err
 	}
-	w := &weights{blob: blob}
+	w := &weights{in: in, blob: in.Blob}
 	if f.Format == model.Safetensors {
-		w.header, err = safetensors.ReadHeader(blob, blob.Size())
+		w.header, err = safetensors.ReadHeader(in.Blob, in.Blob.Size())
 	} else {
 		opt := convert.Options{To: model.Safetensors, Select: selectPath, WeightsOnly: true}
-		if w.plan, err = convert.File(ctx, convert.Input{Path: f.Path, Format: f.Format, Blob: blob}, opt); err == nil {
+		if w.plan, err = convert.File(ctx, in, opt); err == nil {
 			w.header = w.plan.Header
 		}
 	}
 	if err != nil {
-		blob.Close()
+		in.Close()
 		return nil, err
 	}
 	return w, nil
 }
 
-func (w *weights) close() { w.blob.Close() }
+func (w *weights) close() { w.in.Close() }
 
 // item is the file as a push would see it: safetensors, whatever it was.
 func (w *weights) item() *item {

@@ -156,9 +156,10 @@ func flatten(err error) []error {
 }
 
 func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
-	training := map[string]bool{}
+	training, head := map[string]bool{}, map[string]string{}
 	for _, f := range j.model.Files {
 		training[f.Path] = f.Training
+		head[f.Path] = cmp.Or(f.Set, f.Path) // the file that stands for its checkpoint
 	}
 	facts := make([]policy.FileFacts, 0, len(j.report.Files))
 	for _, r := range j.report.Files {
@@ -170,7 +171,7 @@ func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
 			f.Findings = append(f.Findings, policy.FindingFact{Rule: x.Rule, Message: x.Message + place(x), Verdict: x.Verdict.String(), Fix: x.Fix})
 		}
 		if j.policy.Converts(f.Format) && r.Verdict != scan.Unsafe && !f.Training {
-			f.Conversion = j.conversionFact(r.Path, cmp.Or(failures[r.Path], noConverter(r.Format)))
+			f.Conversion = j.conversionFact(head[r.Path], cmp.Or(failures[head[r.Path]], noConverter(r.Format)))
 		}
 		facts = append(facts, f)
 	}

@@ -202,6 +202,9 @@ func (j *pushJob) conversion(items []*item) (*attest.Conversion, error) {
 			Tensors: len(proof.Tensors),
 		},
 	}
+	for _, p := range proof.SourceParts {
+		c.Source.Parts = append(c.Source.Parts, attest.SourcePart{Path: p.Path, Size: p.Size, Digest: "sha256:" + p.Digest})
+	}
 	for _, it := range items {
 		c.Outputs = append(c.Outputs, attest.OutputInfo{Path: it.path, Digest: it.descriptor.Digest.String()})
 		for _, a := range it.plan.Aliases {
