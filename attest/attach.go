@@ -20,10 +20,11 @@ import (
 )
 
 // How often the legacy tag is looked at and repaired, and the least pause
-// before, which is jittered and grows with every loss.
+// before, which is jittered and grows with every loss: on a busy machine another
+// writer may come that much later with what it read before we wrote.
 const (
 	legacyTries = 8
-	legacyPause = 20 * time.Millisecond
+	legacyPause = 150 * time.Millisecond
 )
 
 // Stored is where an attestation went.
