@@ -346,7 +346,7 @@ func TestNULInName(t *testing.T) {
 	t.Parallel()
 	ck := &format.Checkpoint{Tensors: []format.Tensor{{Name: "a\x00b", DType: safetensors.U8, Shape: []uint64{0}, Size: []int64{0}, Stride: []int64{1}, Storage: &format.Storage{}}}}
 	_, err := fromCheckpoint(Input{Path: "x", Blob: blobOf(nil)}, "test", ck, nil, Options{})
-	var refused *format.Unsupported
+	var refused *format.UnsupportedError
 	if !errors.As(err, &refused) || refused.Where != "a\x00b" {
 		t.Errorf("%v", err)
 	}

@@ -51,11 +51,11 @@ func Compare(ctx context.Context, dtype safetensors.DType, shape []uint64, a, b 
 	if err != nil {
 		return nil, err
 	}
-	hi, total := bits.Mul64(count, uint64(dtype.Bits()))
+	hi, total := bits.Mul64(count, dtype.Bits())
 	if hi != 0 || total%8 != 0 {
 		return nil, fmt.Errorf("convert: %s tensor of shape %v has no whole number of bytes", dtype, shape)
 	}
-	c := comparison{numbers: numbers, width: uint64(dtype.Bits()), shape: shape}
+	c := comparison{numbers: numbers, width: dtype.Bits(), shape: shape}
 	c.out.Elements = count
 	left, right := make([]byte, compareChunk), make([]byte, compareChunk)
 	for rest := total / 8; rest > 0; {

@@ -94,7 +94,7 @@ func TestDeflatedWork(t *testing.T) {
 			f.state.Tensors = append(f.state.Tensors, contiguousTensor(fmt.Sprintf("t%02d", i), st, 1<<27+at*10, 10))
 		}
 		_, err := fromState(Input{Path: "x", Blob: blobOf(f.file)}, f.state, false, Options{})
-		var unsupported *format.Unsupported
+		var unsupported *format.UnsupportedError
 		if errors.As(err, &unsupported) != backwards {
 			t.Errorf("backwards %v: %v", backwards, err)
 		}

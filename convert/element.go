@@ -84,7 +84,7 @@ func (e *element) sign(t *torch.Tensor) error {
 }
 
 func unsupported(name, tensor, what, next string) error {
-	return &format.Unsupported{Format: name, Where: tensor, What: what, Next: next}
+	return &format.UnsupportedError{Format: name, Where: tensor, What: what, Next: next}
 }
 
 // reorder swaps the bytes of whole elements in place.

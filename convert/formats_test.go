@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -74,9 +73,8 @@ made from the table in [convert/formats.go](../convert/formats.go).
 | format | recognised by | what converts | what is lost | what is refused, and what to do then |
 |---|---|---|---|---|
 `)
-	rows := slices.Clone(Formats())
 	cell := strings.NewReplacer("|", `\|`, "\n", " ")
-	for _, f := range rows {
+	for _, f := range Formats() {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", cell.Replace(f.Name), cell.Replace(f.Recognised),
 			cell.Replace(orNothing(f.Converts)), cell.Replace(orNothing(f.Lost)), cell.Replace(orNothing(f.Refused)))
 	}

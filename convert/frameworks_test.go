@@ -170,7 +170,7 @@ func TestFrameworks(t *testing.T) {
 		}
 		p, err := File(context.Background(), Input{Path: name, Blob: blobOf(f.file)}, Options{})
 		if f.all == nil {
-			var u *format.Unsupported
+			var u *format.UnsupportedError
 			if !errors.As(err, &u) || u.Next == "" {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -226,7 +226,7 @@ func TestFrameworkSelect(t *testing.T) {
 		}
 		p, err := File(context.Background(), Input{Path: name, Blob: blobOf(f.file)}, Options{Select: "params.layers"})
 		if f.format != model.Flax {
-			if !errors.As(err, new(*format.Unsupported)) {
+			if !errors.As(err, new(*format.UnsupportedError)) {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
@@ -250,7 +250,7 @@ func TestFlaxJoinedNames(t *testing.T) {
 	a := writers.Array{Shape: []int{1}, DType: "int8", Data: []byte{1}}
 	file := writers.Msgpack(t, writers.Map{{Key: "a.b", Value: a}, {Key: "a", Value: writers.Map{{Key: "b", Value: a}}}})
 	_, err := File(context.Background(), Input{Path: "x", Blob: blobOf(file)}, Options{})
-	if !errors.As(err, new(*format.Unsupported)) || !strings.Contains(err.Error(), "a.b") {
+	if !errors.As(err, new(*format.UnsupportedError)) || !strings.Contains(err.Error(), "a.b") {
 		t.Errorf("%v", err)
 	}
 }

@@ -28,7 +28,7 @@ func (fromDCP) Plan(ctx context.Context, in Input, opt Options) (*Plan, error) {
 		return nil, err
 	}
 	if len(in.Parts) == 0 {
-		return nil, &format.Unsupported{Format: "dcp", Where: in.Path, What: "one file of a distributed checkpoint",
+		return nil, &format.UnsupportedError{Format: "dcp", Where: in.Path, What: "one file of a distributed checkpoint",
 			Next: "convert or push the folder that holds .metadata and all .distcp files"}
 	}
 	dir := path.Dir(in.Parts[0].Path)

@@ -35,5 +35,5 @@ func noSubtrees(name string, opt Options) error {
 	if opt.Select == "" {
 		return nil
 	}
-	return &format.Unsupported{Format: name, Where: opt.Select, What: "a " + name + " file has no subtrees", Next: "leave --select out"}
+	return &format.UnsupportedError{Format: name, Where: opt.Select, What: "a " + name + " file has no subtrees", Next: "leave --select out"}
 }

@@ -27,7 +27,7 @@ func (fromHDF5) Plan(ctx context.Context, in Input, opt Options) (*Plan, error) 
 		return nil, err
 	}
 	if in.Format == model.Keras && !opt.WeightsOnly {
-		return nil, &format.Unsupported{
+		return nil, &format.UnsupportedError{
 			Format: "keras", What: "a whole model, whose architecture (config.json) is no tensors",
 			Next: "take the tensors alone: --weights-only",
 		}

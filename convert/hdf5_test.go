@@ -125,7 +125,7 @@ func TestHDF5Ties(t *testing.T) {
 	if p, err = planFile(t, hdf5Seeds+"seed_latest.h5", Options{Select: "/wide"}); err != nil || len(p.Header.Tensors) != 12 || p.Header.Tensors[0].Name != "0" {
 		t.Error(p, err)
 	}
-	if _, err = planFile(t, hdf5Seeds+"seed_latest.h5", Options{Select: "narrow"}); !errors.As(err, new(*format.Unsupported)) {
+	if _, err = planFile(t, hdf5Seeds+"seed_latest.h5", Options{Select: "narrow"}); !errors.As(err, new(*format.UnsupportedError)) {
 		t.Error(err)
 	}
 }
@@ -138,7 +138,7 @@ func TestKerasWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = File(context.Background(), Input{Path: "x.keras", Blob: blobOf(kerasArchive(t, zip.Store, weights))}, Options{})
-	var lossy *format.Unsupported
+	var lossy *format.UnsupportedError
 	if !errors.As(err, &lossy) || lossy.Next != "take the tensors alone: --weights-only" {
 		t.Error(err)
 	}

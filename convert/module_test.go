@@ -185,7 +185,7 @@ func TestRecognised(t *testing.T) {
 		"package.pt":  torchPackage(t),
 	} {
 		_, err := File(t.Context(), Input{Path: name, Blob: blobOf([]byte(content))}, Options{})
-		var u *format.Unsupported
+		var u *format.UnsupportedError
 		if !errors.As(err, &u) || u.Next == "" {
 			t.Errorf("%s: %v", name, err)
 		}

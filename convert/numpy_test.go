@@ -38,7 +38,7 @@ func TestNumpyCorpus(t *testing.T) {
 			continue
 		}
 		_, err := planFile(t, filepath.Join(checkpoints, name), Options{})
-		var u *format.Unsupported
+		var u *format.UnsupportedError
 		if !errors.As(err, &u) || u.Next == "" {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -183,10 +183,10 @@ func TestPickleRefused(t *testing.T) {
 		"system":    {"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00idR.", new(*numpy.ForbiddenError)},
 		"getattr":   {"\x80\x02cbuiltins\ngetattr\n.", new(*numpy.ForbiddenError)},
 		"runstring": {"\x80\x02cnumpy.testing._private.utils\nrunstring\n.", new(*numpy.ForbiddenError)},
-		"estimator": {"\x80\x02csklearn.svm._classes\nSVC\n)\x81.", new(*format.Unsupported)},
+		"estimator": {"\x80\x02csklearn.svm._classes\nSVC\n)\x81.", new(*format.UnsupportedError)},
 		"both":      {"\x80\x02csklearn.svm._classes\nSVC\n)\x81cos\nsystem\n0.", new(*numpy.ForbiddenError)},
-		"none":      {plain, new(*format.Unsupported)},
-		"two":       {plain + plain, new(*format.Unsupported)},
+		"none":      {plain, new(*format.UnsupportedError)},
+		"two":       {plain + plain, new(*format.UnsupportedError)},
 	} {
 		file := filepath.Join(t.TempDir(), "x.pkl")
 		if err := os.WriteFile(file, []byte(c.file), 0o600); err != nil {

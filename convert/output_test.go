@@ -350,7 +350,7 @@ func TestLargeHeader(t *testing.T) {
 	}
 	g := many(1700)
 	_, err := fromState(Input{Path: "x", Blob: blobOf(g.file)}, g.state, false, Options{KeepAliases: true})
-	var refused *format.Unsupported
+	var refused *format.UnsupportedError
 	if !errors.As(err, &refused) || !strings.Contains(refused.Next, "--max-shard-size") {
 		t.Errorf("%v", err)
 	}
@@ -440,7 +440,7 @@ func TestNPZ(t *testing.T) {
 		}
 		opt.To = model.NPZ
 		p, err := planFile(t, f, opt)
-		if u := new(format.Unsupported); errors.As(err, &u) && strings.Contains(u.What, "BF16") && u.Next != "" {
+		if u := new(format.UnsupportedError); errors.As(err, &u) && strings.Contains(u.What, "BF16") && u.Next != "" {
 			continue
 		}
 		if err != nil {
@@ -498,7 +498,7 @@ func TestNPZRefuses(t *testing.T) {
 		}
 		file, _ := stFile(t, specs, nil)
 		_, err := File(context.Background(), Input{Path: "x.safetensors", Blob: blobOf(file)}, Options{To: model.NPZ})
-		var u *format.Unsupported
+		var u *format.UnsupportedError
 		if !errors.As(err, &u) || !strings.Contains(err.Error(), want) || u.Next == "" {
 			t.Errorf("%s: %v", want, err)
 		}

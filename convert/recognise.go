@@ -17,7 +17,7 @@ func recognise(in Input, opt Options) error {
 		return nil
 	}
 	no := func(name, what, next string) error {
-		return &format.Unsupported{Format: name, What: what, Next: next}
+		return &format.UnsupportedError{Format: name, What: what, Next: next}
 	}
 	head := make([]byte, min(64, max(in.Blob.Size(), 0)))
 	if n, _ := in.Blob.ReadAt(head, 0); n < len(head) {

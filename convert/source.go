@@ -202,7 +202,7 @@ func (c *contents) checkSizes(plans []*Plan, kept []int, factor int64) error {
 		}
 	}
 	if total > storages.limit(factor) {
-		return &format.Unsupported{
+		return &format.UnsupportedError{
 			Format: c.format,
 			What:   fmt.Sprintf("checkpoint whose %d bytes of storage become %d bytes of tensors", storages.total, total),
 			Next:   "save it again with views replaced by copies of what is needed",
@@ -223,7 +223,7 @@ func checkInflating(plans []*Plan, name string, stored int64) error {
 	if work <= limit {
 		return nil
 	}
-	return &format.Unsupported{
+	return &format.UnsupportedError{
 		Format: name,
 		What:   "compressed checkpoint whose tensors lie so that its records must be inflated again and again",
 		Next:   "unpack the archive and pack it again without compression (zip -0), or save it again uncompressed",

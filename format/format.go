@@ -111,16 +111,16 @@ func (e *Error) Error() string {
 	return s + ": " + e.Detail
 }
 
-// Unsupported says what cannot be converted without loss. What to do instead
+// UnsupportedError says what cannot be converted without loss. What to do instead
 // is in Next and not in the error's text, for callers show it apart.
-type Unsupported struct {
+type UnsupportedError struct {
 	Format string
 	Where  string // tensor, dataset, entry
 	What   string // "complex128 tensor"
 	Next   string // the exact next step
 }
 
-func (e *Unsupported) Error() string {
+func (e *UnsupportedError) Error() string {
 	s := e.Format + ": "
 	if e.Where != "" {
 		s += quote(e.Where) + " "
@@ -129,7 +129,7 @@ func (e *Unsupported) Error() string {
 }
 
 // NextStep is what to do instead.
-func (e *Unsupported) NextStep() string { return e.Next }
+func (e *UnsupportedError) NextStep() string { return e.Next }
 
 // quote shows names as they are while that is unmistakable.
 func quote(s string) string {

@@ -23,7 +23,7 @@ func (flaxDetector) Scan(_ context.Context, _ model.File, b model.Blob) (Verdict
 	r := &report{verdict: Safe}
 	_, err := flax.Open(b, b.Size(), "", flax.Limits{})
 	var damaged *format.Error
-	var lossy *format.Unsupported
+	var lossy *format.UnsupportedError
 	switch {
 	case err == nil, errors.As(err, &lossy): // what has no place in safetensors does no harm
 	case errors.As(err, &damaged):

@@ -94,6 +94,6 @@ func brokenAt(offset int64, detail string) *format.Error {
 	return &format.Error{Format: name, Where: MetadataName, Offset: offset, Detail: detail}
 }
 
-func unsupported(where, what, next string) *format.Unsupported {
-	return &format.Unsupported{Format: name, Where: where, What: what, Next: next}
+func unsupported(where, what, next string) *format.UnsupportedError {
+	return &format.UnsupportedError{Format: name, Where: where, What: what, Next: next}
 }

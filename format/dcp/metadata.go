@@ -61,7 +61,7 @@ func IsMetadata(r io.ReaderAt, size int64) bool {
 
 // ReadMetadata reads a .metadata file. It gives a *format.Error or a
 // *pickle.Error for what is broken or names what metadata does not, and a
-// *format.Unsupported for what cannot be converted.
+// *format.UnsupportedError for what cannot be converted.
 func ReadMetadata(r io.ReaderAt, size int64, lim Limits) (*Metadata, error) {
 	s, err := pickle.Load(r, 0, size, lim.Torch.Pickle)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 //
 // Every element of a tensor must be in exactly one chunk, and every chunk in
 // a blob of its shape and dtype; anything else is a *format.Error. What
-// cannot be converted without loss is a *format.Unsupported or an error of
+// cannot be converted without loss is a *format.UnsupportedError or an error of
 // package torch; weights beside training state a *torch.AmbiguousError.
 func Open(ctx context.Context, src Source, opt Options) (*Checkpoint, error) {
 	m, err := ReadMetadata(src.Metadata, src.Size, opt.Limits)

@@ -119,7 +119,7 @@ func (p *parser) dtype(path string) (safetensors.DType, error) {
 	}
 	d, ok := dtypes[string(b)]
 	if !ok {
-		p.refuse(&format.Unsupported{
+		p.refuse(&format.UnsupportedError{
 			Format: name, Where: path, What: fmt.Sprintf("array of dtype %q", b),
 			Next: "save it again with the array as another dtype (jax.numpy.asarray(x, dtype)), or without it",
 		})

@@ -67,7 +67,7 @@ const outsideReason = "outside the selected subtree"
 // with dots. sub, if not empty, chooses a subtree by such a name: only its
 // tensors are taken, and their names begin below it. A damaged file gives a
 // *format.Error; arrays that safetensors cannot hold, and a subtree that is not
-// there, a *format.Unsupported.
+// there, a *format.UnsupportedError.
 func Open(r io.ReaderAt, size int64, sub string, lim Limits) (*format.Checkpoint, error) {
 	p := &parser{
 		Cursor: format.NewCursor(name, r, size), file: r, lim: lim.withDefaults(), kept: 16 << 20,
@@ -110,7 +110,7 @@ func nothingThere(sub string, top []string) error {
 	if len(top) > 0 {
 		next = "choose one of --select " + strings.Join(top, ", --select ")
 	}
-	return &format.Unsupported{Format: name, Where: sub, What: "no such subtree", Next: next}
+	return &format.UnsupportedError{Format: name, Where: sub, What: "no such subtree", Next: next}
 }
 
 // walk reads what an object holds.
@@ -224,7 +224,7 @@ func (p *parser) extension(o *object, path string) error {
 		}
 		return p.drop(path, "complex", "no tensor")
 	}
-	p.refuse(&format.Unsupported{
+	p.refuse(&format.UnsupportedError{
 		Format: name, Where: path, What: fmt.Sprintf("msgpack extension of type %d, which Flax does not have", o.ext),
 		Next: "save it again with flax.serialization.msgpack_serialize",
 	})
@@ -233,7 +233,7 @@ func (p *parser) extension(o *object, path string) error {
 
 // refuse remembers what cannot be converted. The rest is read nevertheless, so
 // that a damaged file is told from one that is only not convertible.
-func (p *parser) refuse(err *format.Unsupported) {
+func (p *parser) refuse(err *format.UnsupportedError) {
 	_, in := p.selected(err.Where)
 	if in && p.refused == nil {
 		p.refused = err

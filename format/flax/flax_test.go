@@ -180,7 +180,7 @@ func TestSelect(t *testing.T) {
 		compare(t, file, ck, chosen)
 	}
 	_, err := open(file, "param")
-	var u *format.Unsupported
+	var u *format.UnsupportedError
 	if !errors.As(err, &u) || !strings.Contains(u.Next, "--select params") {
 		t.Errorf("%v", err)
 	}
@@ -274,7 +274,7 @@ func TestBad(t *testing.T) {
 	for name, c := range bad(t) {
 		ck, err := open(c.file, "")
 		var broken *format.Error
-		var lossy *format.Unsupported
+		var lossy *format.UnsupportedError
 		if !errors.As(err, &broken) && !errors.As(err, &lossy) {
 			t.Errorf("%s: %v, %v", name, ck, err)
 			continue
@@ -326,7 +326,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, sub string) {
 		ck, err := open(b, sub)
 		if err != nil {
-			if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.Unsupported)) {
+			if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.UnsupportedError)) {
 				t.Fatal(err)
 			}
 			return

@@ -61,7 +61,7 @@ type reader struct {
 
 // Open reads the header of a GGUF file of size bytes. A damaged one gives a
 // *format.Error; quantised tensors, and versions before 2, a
-// *format.Unsupported.
+// *format.UnsupportedError.
 func Open(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) {
 	g := &reader{
 		Cursor: format.NewCursor(name, r, size), lim: lim.withDefaults(), align: defaultAlignment,
@@ -105,7 +105,7 @@ func (g *reader) header() (tensors, keys uint64, err error) {
 	switch version {
 	case 2, 3:
 	case 1:
-		return 0, 0, &format.Unsupported{Format: name, What: "file of version 1", Next: "make the GGUF file again from the original weights with a current converter"}
+		return 0, 0, &format.UnsupportedError{Format: name, What: "file of version 1", Next: "make the GGUF file again from the original weights with a current converter"}
 	default:
 		return 0, 0, g.Errorf(4, "", "version %d is not known", version)
 	}

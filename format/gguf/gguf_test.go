@@ -159,7 +159,7 @@ func TestQuantised(t *testing.T) {
 			{Name: "blk.0.q", Dims: []uint64{uint64(k.elements), 2}, Type: number, Data: noise(2 * k.bytes)},
 		}}
 		_, err := open(g.Bytes(t))
-		var u *format.Unsupported
+		var u *format.UnsupportedError
 		if !errors.As(err, &u) || !strings.Contains(u.What, "blk.0.q ("+k.name+")") || !strings.Contains(u.What, "1 of 2 tensors") || u.Next == "" {
 			t.Errorf("%s: %v", k.name, err)
 		}
@@ -246,7 +246,7 @@ func TestBad(t *testing.T) {
 	t.Parallel()
 	for name, c := range bad(t) {
 		ck, err := open(c.file)
-		if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.Unsupported)) || !strings.Contains(err.Error(), c.says) {
+		if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.UnsupportedError)) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, %v, want %q", name, ck, err, c.says)
 		}
 	}
@@ -269,7 +269,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ck, err := open(b)
 		if err != nil {
-			if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.Unsupported)) {
+			if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.UnsupportedError)) {
 				t.Fatal(err)
 			}
 			return

@@ -69,7 +69,7 @@ func (g *reader) info(t info) error {
 	}
 	var known bool
 	if t.kind, known = kinds[number]; !known {
-		return &format.Unsupported{
+		return &format.UnsupportedError{
 			Format: name, Where: t.name, What: fmt.Sprintf("tensor type %d of ggml, which is not known or was removed", number),
 			Next: "make the GGUF file again from the original weights: convert_hf_to_gguf.py --outtype bf16",
 		}
@@ -121,7 +121,7 @@ func (g *reader) quantised() error {
 	}) {
 		types = append(types, fmt.Sprintf("%d of type %s", count[k], k))
 	}
-	return &format.Unsupported{
+	return &format.UnsupportedError{
 		Format: name,
 		What:   fmt.Sprintf("%d of %d tensors are quantised, %s: %s", total, len(g.infos), strings.Join(types, ", "), strings.Join(names, ", ")),
 		Next: "convert the weights it was quantised from, or a GGUF file of them of type F32, F16 or BF16; " +

@@ -79,7 +79,7 @@ type Options struct {
 // the root) are left out, unless Select leads there; attributes, empty
 // dataspaces and links that lead nowhere are listed in Dropped. Errors are
 // *format.Error, where the file is broken or a budget is spent, and
-// *format.Unsupported.
+// *format.UnsupportedError.
 //
 // The storages whose Offset is negative are decoded on reading; they may be
 // read concurrently, and share one slab of memory.
@@ -128,7 +128,7 @@ func (f *file) bad(addr int64, msg string, args ...any) error {
 }
 
 func (f *file) unsupported(next, what string, args ...any) error {
-	return &format.Unsupported{Format: name, Where: f.where, What: fmt.Sprintf(what, args...), Next: next}
+	return &format.UnsupportedError{Format: name, Where: f.where, What: fmt.Sprintf(what, args...), Next: next}
 }
 
 // What to do about what is not read.

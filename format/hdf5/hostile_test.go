@@ -30,7 +30,7 @@ var seedNames = []string{"seed_earliest.h5", "seed_latest.h5"}
 func typed(tb testing.TB, err error) {
 	tb.Helper()
 	var broken *format.Error
-	var lossy *format.Unsupported
+	var lossy *format.UnsupportedError
 	switch {
 	case errors.As(err, &broken) && broken.Detail != "":
 	case errors.As(err, &lossy) && lossy.What != "" && lossy.Next != "":

@@ -83,7 +83,7 @@ func kerasError(where string, at int64, msg string, args ...any) error {
 func kerasMember(r io.ReaderAt, size int64, m *zip.File, opt *Options) (io.ReaderAt, int64, error) {
 	const encrypted = 1
 	if m.Flags&encrypted != 0 {
-		return nil, 0, &format.Unsupported{Format: kerasName, Where: m.Name, What: "encrypted member", Next: "pack the archive again without a password"}
+		return nil, 0, &format.UnsupportedError{Format: kerasName, Where: m.Name, What: "encrypted member", Next: "pack the archive again without a password"}
 	}
 	at, err := m.DataOffset()
 	if err != nil {
@@ -101,7 +101,7 @@ func kerasMember(r io.ReaderAt, size int64, m *zip.File, opt *Options) (io.Reade
 		return io.NewSectionReader(r, at, stored), stored, nil
 	}
 	if limit := opt.Limits.Inflate; m.UncompressedSize64 > uint64(limit) {
-		return nil, 0, &format.Unsupported{
+		return nil, 0, &format.UnsupportedError{
 			Format: kerasName, Where: m.Name, What: fmt.Sprintf("compressed member of %d bytes, more than the %d that are held in memory", m.UncompressedSize64, limit),
 			Next: "unpack the weights and convert them: unzip FILE.keras " + kerasWeights,
 		}
@@ -117,7 +117,7 @@ func kerasMember(r io.ReaderAt, size int64, m *zip.File, opt *Options) (io.Reade
 // inflateMember inflates a member whose size is within the limit.
 func inflateMember(m *zip.File, r io.ReaderAt, at, stored int64) ([]byte, error) {
 	if m.Method != zip.Deflate {
-		return nil, &format.Unsupported{
+		return nil, &format.UnsupportedError{
 			Format: kerasName, Where: m.Name, What: fmt.Sprintf("member compressed with method %d", m.Method),
 			Next: "unpack the weights and convert them: unzip FILE.keras " + kerasWeights,
 		}

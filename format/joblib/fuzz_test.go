@@ -33,7 +33,7 @@ func FuzzJoblib(f *testing.F) {
 		ck, err := Open(bytes.NewReader(b), int64(len(b)), small)
 		if err != nil {
 			var e *format.Error
-			var u *format.Unsupported
+			var u *format.UnsupportedError
 			var p *pickle.Error
 			var forbidden *numpy.ForbiddenError
 			if !errors.As(err, &e) && !errors.As(err, &u) && !errors.As(err, &p) && !errors.As(err, &forbidden) {

@@ -34,7 +34,7 @@ const (
 // Open reads a joblib file, and any other pickle of arrays. Where the file is
 // compressed, the storages have a Key, and those of one file a Stream.
 // Estimators and arrays that safetensors cannot hold give a
-// *format.Unsupported, globals that no array needs a *numpy.ForbiddenError.
+// *format.UnsupportedError, globals that no array needs a *numpy.ForbiddenError.
 func Open(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) {
 	d := &dump{name: "joblib", r: r, end: size, lim: lim, small: smallArrays, arrays: map[*pickle.Call]*found{}}
 	open, err := decompressor(r, size)
@@ -71,17 +71,17 @@ func decompressor(r io.ReaderAt, size int64) (func() (io.Reader, error), error) 
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
 		start = func(in io.Reader) (io.Reader, error) { return gzip.NewReader(in) }
 	case bytes.HasPrefix(head, []byte("BZh")):
-		start = func(in io.Reader) (io.Reader, error) { return bzip2.NewReader(in), nil }
+		start = bzip2Reader
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
 		start = func(in io.Reader) (io.Reader, error) { return xz.NewReader(in) }
 	case bytes.HasPrefix(head, []byte("\x5d\x00")):
 		start = func(in io.Reader) (io.Reader, error) { return xz.NewLZMAReader(in) }
 	case len(head) > 2 && head[0] == 0x78 && (int(head[0])<<8|int(head[1]))%31 == 0:
-		start = func(in io.Reader) (io.Reader, error) { return zlibReader(in) }
+		start = zlibReader
 	case bytes.HasPrefix(head, []byte("\x04\x22\x4d\x18")):
-		return nil, &format.Unsupported{Format: "joblib", What: "file compressed with lz4", Next: "dump it again: joblib.dump(OBJECT, FILE, compress=0)"}
+		return nil, &format.UnsupportedError{Format: "joblib", What: "file compressed with lz4", Next: "dump it again: joblib.dump(OBJECT, FILE, compress=0)"}
 	case bytes.HasPrefix(head, []byte("ZF")):
-		return nil, &format.Unsupported{Format: "joblib", What: "file of a joblib before 0.10", Next: "load it with joblib and dump it again"}
+		return nil, &format.UnsupportedError{Format: "joblib", What: "file of a joblib before 0.10", Next: "load it with joblib and dump it again"}
 	}
 	if start == nil {
 		return nil, nil
@@ -93,6 +93,10 @@ func decompressor(r io.ReaderAt, size int64) (func() (io.Reader, error), error) 
 }
 
 // zlibReader reads one stream, and demands that nothing follows.
+//
+//nolint:unparam // one of several ways to start
+func bzip2Reader(in io.Reader) (io.Reader, error) { return bzip2.NewReader(in), nil }
+
 func zlibReader(in io.Reader) (io.Reader, error) {
 	br := bufio.NewReader(in)
 	z, err := zlib.NewReader(br)

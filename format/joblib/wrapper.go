@@ -103,7 +103,7 @@ func (d *dump) read(state pickle.Value, at int64) (*wrapper, error) {
 		return nil, d.broken(at, "the class of an array is none")
 	}
 	if module, name := class.Mapped(); module+"."+name != "numpy.ndarray" {
-		return nil, &format.Unsupported{Format: d.name, What: "array of the class " + module + "." + name, Next: "dump it again as a plain array: numpy.asarray(a)"}
+		return nil, &format.UnsupportedError{Format: d.name, What: "array of the class " + module + "." + name, Next: "dump it again as a plain array: numpy.asarray(a)"}
 	}
 	var err error
 	if w.dtype, err = numpy.PickledDType(fields["dtype"]); err != nil {

@@ -34,7 +34,7 @@ var descriptors = map[safetensors.DType]string{
 // NewLayout lays out an uncompressed archive with an array for each spec, in
 // their order; its data records are the arrays' elements, little-endian and
 // row-major, at multiples of 64 bytes. Tensors that NumPy has no dtype for,
-// and names that its archives cannot hold, give a *format.Unsupported.
+// and names that its archives cannot hold, give a *format.UnsupportedError.
 func NewLayout(specs []safetensors.Spec) (*format.Archive, error) {
 	if err := checkNames(specs); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func climbs(name string) bool {
 }
 
 func unsupported(name, what string) error {
-	return &format.Unsupported{Format: "npz", Where: name, What: what, Next: "rename the tensor: --rename FROM=TO"}
+	return &format.UnsupportedError{Format: "npz", Where: name, What: what, Next: "rename the tensor: --rename FROM=TO"}
 }
 
 // header is what an .npy file of format version 1.0 begins with, padded to a
@@ -104,12 +104,12 @@ func header(s *safetensors.Spec) ([]byte, error) {
 	descr, ok := descriptors[s.DType]
 	switch {
 	case !ok:
-		return nil, &format.Unsupported{
+		return nil, &format.UnsupportedError{
 			Format: "npz", Where: s.Name, What: fmt.Sprintf("%s tensor, which NumPy has no dtype for", s.DType),
 			Next: "write safetensors (--to safetensors), or cast the tensor to a dtype of NumPy first",
 		}
 	case len(s.Shape) > maxDims:
-		return nil, &format.Unsupported{
+		return nil, &format.UnsupportedError{
 			Format: "npz", Where: s.Name, What: fmt.Sprintf("tensor of %d dimensions, of which NumPy has at most %d", len(s.Shape), maxDims),
 			Next: "write safetensors (--to safetensors)",
 		}

@@ -50,7 +50,7 @@ func TestRefuses(t *testing.T) {
 		`the array "x"`:  f32("x.npy", "x"),
 	} {
 		_, err := NewLayout(specs)
-		var u *format.Unsupported
+		var u *format.UnsupportedError
 		if !errors.As(err, &u) || u.Next == "" || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}

@@ -165,9 +165,9 @@ func (f *flattener) newStorage(v pickle.Value, where string, at int64) (*format.
 		if v.Data == nil || pickle.OpcodeName(v.Opcode) != "STRING" && int64(len(v.Data)) == v.Len {
 			return f.opt.Storage(v.Offset, v.Len), nil
 		}
-		return f.inMemory(v.Data, where, at)
+		return f.inMemory(v.Data, where)
 	case *pickle.List:
-		return nil, &format.Unsupported{Format: f.opt.name(), Where: where, What: "array of Python objects", Next: nextObjects}
+		return nil, &format.UnsupportedError{Format: f.opt.name(), Where: where, What: "array of Python objects", Next: nextObjects}
 	case *pickle.Call:
 		b, err := f.computed(v, where, at)
 		if err != nil {
@@ -177,12 +177,12 @@ func (f *flattener) newStorage(v pickle.Value, where string, at int64) (*format.
 			args, _ := v.Args.(*pickle.Tuple)
 			return f.bytes(args.Items[0], where, at)
 		}
-		return f.inMemory(b, where, at)
+		return f.inMemory(b, where)
 	}
 	return nil, f.broken(where, at, "the content of an array is no bytes")
 }
 
-func (f *flattener) inMemory(b []byte, where string, at int64) (*format.Storage, error) {
+func (f *flattener) inMemory(b []byte, where string) (*format.Storage, error) {
 	if f.memory -= int64(len(b)); f.memory < 0 {
 		return nil, f.tooMuch(where)
 	}
@@ -190,7 +190,7 @@ func (f *flattener) inMemory(b []byte, where string, at int64) (*format.Storage,
 }
 
 func (f *flattener) tooMuch(where string) error {
-	return &format.Unsupported{Format: f.opt.name(), Where: where,
+	return &format.UnsupportedError{Format: f.opt.name(), Where: where,
 		What: fmt.Sprintf("pickle with more than %d bytes of arrays written as text (protocol 2 or below)", f.opt.Limits.memory()),
 		Next: "pickle it again with protocol 4: pickle.dump(OBJECT, FILE, protocol=4)"}
 }

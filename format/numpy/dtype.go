@@ -36,7 +36,7 @@ func (d DType) Convertible(name, where string) error {
 	if d.DType != 0 {
 		return nil
 	}
-	return &format.Unsupported{Format: name, Where: where, What: d.what, Next: d.next}
+	return &format.UnsupportedError{Format: name, Where: where, What: d.what, Next: d.next}
 }
 
 // parseDType reads a code such as "<f4", "|b1", ">c8" or "<M8[ns]".

@@ -87,7 +87,7 @@ func (f *flattener) dict(v pickle.Value, path []string) ([]pickle.Item, bool, er
 	case *pickle.Dict:
 		for _, it := range v.Items {
 			if s, ok := textOf(it.Key); ok && s == "UnpackBigParamInfor@@" {
-				return nil, true, &format.Unsupported{Format: f.opt.name(), Where: pathText(path), What: "parameters cut into slices (UnpackBigParamInfor@@)",
+				return nil, true, &format.UnsupportedError{Format: f.opt.name(), Where: pathText(path), What: "parameters cut into slices (UnpackBigParamInfor@@)",
 					Next: "load it with Paddle and save it again with protocol 4: paddle.save(STATE, FILE, protocol=4)"}
 			}
 		}
@@ -215,7 +215,7 @@ func (f *flattener) take(c *pickle.Call, path []string) error {
 // located says which array an error is about, where its maker did not know.
 func located(err error, where string) error {
 	switch e := err.(type) { //nolint:errorlint // made beside this, never wrapped
-	case *format.Unsupported:
+	case *format.UnsupportedError:
 		if e.Where == "" {
 			e.Where = where
 		}
@@ -242,12 +242,12 @@ func (f *flattener) drop(path []string, kind, reason string) error {
 func (f *flattener) checkLost(s *pickle.Stream) error {
 	for _, c := range s.Calls {
 		if f.isArray(c) && f.arrays[c] == nil {
-			return &format.Unsupported{Format: f.opt.name(), What: "array in an object that is no dictionary, list or tuple (at offset " + strconv.FormatInt(c.Offset, 10) + ")",
+			return &format.UnsupportedError{Format: f.opt.name(), What: "array in an object that is no dictionary, list or tuple (at offset " + strconv.FormatInt(c.Offset, 10) + ")",
 				Next: "save a dictionary of the arrays alone"}
 		}
 	}
 	if len(f.out.Tensors) == 0 {
-		return &format.Unsupported{Format: f.opt.name(), What: "pickle without any array in it", Next: "leave it out, or write what it holds as JSON"}
+		return &format.UnsupportedError{Format: f.opt.name(), What: "pickle without any array in it", Next: "leave it out, or write what it holds as JSON"}
 	}
 	return nil
 }

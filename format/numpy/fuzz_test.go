@@ -47,7 +47,7 @@ func checkOpened(t *testing.T, ck *format.Checkpoint, err error, size int64) {
 	t.Helper()
 	if err != nil {
 		var e *format.Error
-		var u *format.Unsupported
+		var u *format.UnsupportedError
 		var p *pickle.Error
 		var forbidden *ForbiddenError
 		if !errors.As(err, &e) && !errors.As(err, &u) && !errors.As(err, &p) && !errors.As(err, &forbidden) {

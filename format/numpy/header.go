@@ -22,7 +22,7 @@ type header struct {
 }
 
 // Open reads a .npy file, which holds one array without a name. Arrays that
-// safetensors cannot hold give a *format.Unsupported, broken files a
+// safetensors cannot hold give a *format.UnsupportedError, broken files a
 // *format.Error.
 func Open(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) {
 	h, err := readHeader(r, size, lim)
@@ -39,21 +39,21 @@ func Open(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) {
 	return &format.Checkpoint{Framework: framework, Tensors: []format.Tensor{NewTensor("", h.dtype, h.shape, h.fortran, st)}}, nil
 }
 
-// faultAt is a fault and where it is.
-type faultAt struct {
+// faultError is a fault and where it is.
+type faultError struct {
 	offset int64
 	detail string
 }
 
-func (f *faultAt) Error() string { return f.detail }
+func (f *faultError) Error() string { return f.detail }
 
 func fault(offset int64, layout string, args ...any) error {
-	return &faultAt{offset, fmt.Sprintf(layout, args...)}
+	return &faultError{offset, fmt.Sprintf(layout, args...)}
 }
 
 // within says in which file or entry a fault is.
 func within(name, where string, err error) error {
-	if f, ok := err.(*faultAt); ok { //nolint:errorlint // never wrapped: readHeader and its like make it
+	if f, ok := err.(*faultError); ok { //nolint:errorlint // never wrapped: readHeader and its like make it
 		return &format.Error{Format: name, Where: where, Offset: f.offset, Detail: f.detail}
 	}
 	return err

@@ -19,7 +19,7 @@ import (
 
 // OpenNPZ reads an .npz archive: arrays by name, stored or deflated. Entries
 // that are no arrays, or arrays that safetensors cannot hold, give a
-// *format.Unsupported; an archive that readers could see differently gives a
+// *format.UnsupportedError; an archive that readers could see differently gives a
 // *format.Error.
 func OpenNPZ(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) {
 	entries, err := directory(r, size, lim)
@@ -42,7 +42,7 @@ func OpenNPZ(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) 
 		ck.Tensors = append(ck.Tensors, *t)
 	}
 	if len(ck.Tensors) == 0 {
-		return nil, &format.Unsupported{Format: "npz", What: "archive without any array in it", Next: "leave it out, there is nothing to convert"}
+		return nil, &format.UnsupportedError{Format: "npz", What: "archive without any array in it", Next: "leave it out, there is nothing to convert"}
 	}
 	return ck, nil
 }
@@ -76,7 +76,7 @@ func directory(r io.ReaderAt, size int64, lim Limits) ([]*entry, error) {
 		name := strings.TrimSuffix(f.Name, ".npy")
 		switch {
 		case name == f.Name:
-			return nil, &format.Unsupported{Format: "npz", Where: f.Name, What: "entry that is no array", Next: "pack the arrays alone, with numpy.savez"}
+			return nil, &format.UnsupportedError{Format: "npz", Where: f.Name, What: "entry that is no array", Next: "pack the arrays alone, with numpy.savez"}
 		case names[name]:
 			return nil, bad(f.Name, "the entry is there twice")
 		case f.Flags&^0x080e != 0: // descriptor, UTF-8, how hard deflate tried

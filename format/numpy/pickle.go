@@ -54,7 +54,7 @@ func (e *ForbiddenError) Error() string {
 // by their keys joined with dots. end is where the stream ends at the latest.
 // What is no array is listed as dropped. A global that no array needs gives
 // a *ForbiddenError, an object of scikit-learn and arrays that safetensors
-// cannot hold a *format.Unsupported, a broken stream a *pickle.Error.
+// cannot hold a *format.UnsupportedError, a broken stream a *pickle.Error.
 func LoadPickle(r io.ReaderAt, end int64, opt PickleOptions) (*format.Checkpoint, *pickle.Stream, error) {
 	s, err := pickle.Load(r, 0, end, opt.Limits.Pickle)
 	if s != nil { // what comes before an error counts too
@@ -164,7 +164,7 @@ func checkGlobals(s *pickle.Stream, opt *PickleOptions) error {
 	if estimator == "" {
 		return e
 	}
-	return &format.Unsupported{Format: opt.name(), What: "scikit-learn estimator (" + shorten(estimator) + ")",
+	return &format.UnsupportedError{Format: opt.name(), What: "scikit-learn estimator (" + shorten(estimator) + ")",
 		Next: "its arrays alone are no model: load it where it was made, and export it with skl2onnx, or with skops.io.dump"}
 }
 
@@ -197,7 +197,7 @@ func checkStream(s *pickle.Stream, opt *PickleOptions) error {
 		switch f.Rule {
 		case pickle.RuleDuplicateKey, pickle.RuleSurrogate, pickle.RuleMemoSparse, pickle.RulePutOverwrites:
 		case pickle.RuleBuffer:
-			return &format.Unsupported{Format: opt.name(), What: "pickle whose arrays lie outside of it (out-of-band buffers)",
+			return &format.UnsupportedError{Format: opt.name(), What: "pickle whose arrays lie outside of it (out-of-band buffers)",
 				Next: "pickle it again without buffer_callback"}
 		default:
 			return bad(f.Offset, "refused: %s: %s", f.Rule, f.Detail)

@@ -46,7 +46,7 @@ func (m *reader) outside(t *tensor, want int64) (*format.Storage, error) {
 		return nil, m.Errorf(t.at, "", "its data lies at %q, which is not beside the model", location)
 	}
 	if m.opt.External == nil {
-		return nil, &format.Unsupported{
+		return nil, &format.UnsupportedError{
 			Format: name, Where: t.name, What: fmt.Sprintf("tensor whose data lies in another file, %q", location),
 			Next: "put the data into the model first: python3 -c 'import onnx; onnx.save(onnx.load(\"model.onnx\"), \"whole.onnx\")'",
 		}

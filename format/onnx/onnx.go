@@ -64,7 +64,7 @@ type reader struct {
 
 // Open reads the structure of a model of size bytes. A damaged one gives a
 // *format.Error; tensors that safetensors cannot hold, or that lie in files
-// that cannot be opened, a *format.Unsupported.
+// that cannot be opened, a *format.UnsupportedError.
 func Open(r io.ReaderAt, size int64, opt Options) (*format.Checkpoint, error) {
 	m := &reader{
 		Cursor: format.NewCursor(name, r, size), file: r, opt: opt, lim: opt.Limits.withDefaults(), kept: 16 << 20,
@@ -155,7 +155,7 @@ func (m *reader) sparse(f *field) error {
 	if err != nil {
 		return err
 	}
-	return &format.Unsupported{Format: name, Where: where, What: "sparse initialiser", Next: "make it a dense initialiser in the ONNX model first"}
+	return &format.UnsupportedError{Format: name, Where: where, What: "sparse initialiser", Next: "make it a dense initialiser in the ONNX model first"}
 }
 
 // node looks for tensors in a node's attributes: constants, and the

@@ -233,7 +233,7 @@ func TestExternal(t *testing.T) {
 	if !bytes.Equal(content(t, file, &ck.Tensors[0]), other[16:24]) || !bytes.Equal(content(t, file, &ck.Tensors[1]), other[:8]) || opened != 1 {
 		t.Errorf("%+v, opened %d times", ck.Tensors, opened)
 	}
-	if _, err = open(file); !errors.As(err, new(*format.Unsupported)) || !strings.Contains(err.Error(), "weights/w.bin") {
+	if _, err = open(file); !errors.As(err, new(*format.UnsupportedError)) || !strings.Contains(err.Error(), "weights/w.bin") {
 		t.Errorf("%v", err)
 	}
 	for says, pairs := range map[string][]string{
@@ -317,7 +317,7 @@ func TestBad(t *testing.T) {
 	t.Parallel()
 	for name, c := range bad(t) {
 		ck, err := open(c.file)
-		if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.Unsupported)) || !strings.Contains(err.Error(), c.says) {
+		if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.UnsupportedError)) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, %v, want %q", name, ck, err, c.says)
 		}
 	}
@@ -350,7 +350,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ck, err := open(b)
 		if err != nil {
-			if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.Unsupported)) {
+			if !errors.As(err, new(*format.Error)) && !errors.As(err, new(*format.UnsupportedError)) {
 				t.Fatal(err)
 			}
 			return

@@ -172,7 +172,7 @@ func (m *reader) initializer(f *field) error {
 func (m *reader) kindOf(t *tensor) (dataType, error) {
 	kind, known := dataTypes[t.kind]
 	bad := func(what, next string) (dataType, error) {
-		return kind, &format.Unsupported{Format: name, Where: t.name, What: what, Next: next}
+		return kind, &format.UnsupportedError{Format: name, Where: t.name, What: what, Next: next}
 	}
 	switch {
 	case t.kind == 0:

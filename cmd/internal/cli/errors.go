@@ -190,7 +190,7 @@ func networkHints(err error) []string {
 // nextSteps gives what every error in err that cannot be converted without loss
 // says to do next: a folder may have several such files.
 func nextSteps(err error) []string {
-	if u, ok := err.(interface{ NextStep() string }); ok { //nolint:errorlint // this walks the chain itself
+	if u, ok := err.(interface{ NextStep() string }); ok { // this walks the chain itself
 		if u.NextStep() == "" {
 			return nil
 		}

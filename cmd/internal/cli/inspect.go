@@ -325,13 +325,13 @@ func openWeights(ctx context.Context, m *model.Model, f model.File, selectPath s
 		}
 	}
 	if err != nil {
-		in.Close()
+		_ = in.Close()
 		return nil, err
 	}
 	return w, nil
 }
 
-func (w *weights) close() { w.in.Close() }
+func (w *weights) close() { _ = w.in.Close() }
 
 // item is the file as a push would see it: safetensors, whatever it was.
 func (w *weights) item() *item {
