@@ -38,7 +38,7 @@ func classify(g *pickle.Global) use {
 		return dangerous
 	case strings.Contains(name, "."):
 		return dotted
-	case !isModuleName(module) || !isIdentifier(name):
+	case !pickle.IsModuleName(module) || !pickle.IsIdentifier(name):
 		return malformed
 	}
 	if u := allowListed(module, name); u.allowed() {
@@ -57,31 +57,6 @@ func classify(g *pickle.Global) use {
 		return dangerous
 	}
 	return forbidden
-}
-
-// isModuleName says whether s is identifiers joined by dots.
-func isModuleName(s string) bool {
-	for part := range strings.SplitSeq(s, ".") {
-		if !isIdentifier(part) {
-			return false
-		}
-	}
-	return true
-}
-
-// isIdentifier is the lexical rule without Unicode's finer points: names of
-// other scripts pass, controls and punctuation do not. <lambda> is what
-// picklers write for functions that cannot be imported.
-func isIdentifier(s string) bool {
-	if s == "" || s[0] >= '0' && s[0] <= '9' {
-		return false
-	}
-	for _, r := range s {
-		if r < 0x80 && r != '_' && (r < '0' || r > '9' && r < 'A' || r > 'Z' && r < 'a' || r > 'z') {
-			return false
-		}
-	}
-	return true
 }
 
 // allowListed is PyTorch's weights-only list, as package torch has it, and the

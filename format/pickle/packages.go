@@ -113,3 +113,28 @@ ujson ultralytics umap unsloth urllib3 uvicorn uvloop virtualenv vllm wandb watc
 webcolors websocket websockets werkzeug wheel whisper wrapt xarray xformers xgboost xxhash yacs yaml yarl
 zarr zipp zmq zope zstandard
 `)
+
+// IsModuleName says whether s is identifiers joined by dots.
+func IsModuleName(s string) bool {
+	for part := range strings.SplitSeq(s, ".") {
+		if !IsIdentifier(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// IsIdentifier is the lexical rule without Unicode's finer points: names of
+// other scripts pass, controls and punctuation do not. <lambda> is what
+// picklers write for functions that cannot be imported.
+func IsIdentifier(s string) bool {
+	if s == "" || s[0] >= '0' && s[0] <= '9' {
+		return false
+	}
+	for _, r := range s {
+		if r < 0x80 && r != '_' && (r < '0' || r > '9' && r < 'A' || r > 'Z' && r < 'a' || r > 'z') {
+			return false
+		}
+	}
+	return true
+}

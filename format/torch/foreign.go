@@ -10,32 +10,11 @@ import (
 // own code, which has to be there before a loader could import it. What such
 // a class does is unknown, so it is never more than a name.
 func Foreign(module, name string) bool {
-	if !isDotted(module) || !isIdentifier(name) || strings.HasPrefix(name, "__") || module == pickle.ComputedName || name == pickle.ComputedName {
+	if !pickle.IsModuleName(module) || !pickle.IsIdentifier(name) || strings.HasPrefix(name, "__") || module == pickle.ComputedName || name == pickle.ComputedName {
 		return false
 	}
 	top, _, _ := strings.Cut(module, ".")
 	return !pickle.IsStandardLibrary(top) && !pickle.IsCommonPackage(top)
-}
-
-func isDotted(module string) bool {
-	for part := range strings.SplitSeq(module, ".") {
-		if !isIdentifier(part) {
-			return false
-		}
-	}
-	return true
-}
-
-func isIdentifier(s string) bool {
-	if s == "" || s[0] >= '0' && s[0] <= '9' {
-		return false
-	}
-	for _, r := range s {
-		if r < 0x80 && r != '_' && (r < '0' || r > '9' && r < 'A' || r > 'Z' && r < 'a' || r > 'z') {
-			return false
-		}
-	}
-	return true
 }
 
 // isActivation knows functions that modules keep as attributes: they may be
