@@ -305,8 +305,8 @@ func TestLimits(t *testing.T) {
 		{"stack", "NNN.", pickle.Limits{Stack: 2}},
 		{"marks", "(((.", pickle.Limits{Stack: 2}},
 		{"memo", "N\x94\x94\x94.", pickle.Limits{Memo: 2}},
-		{"string", "X\x03\x00\x00\x00abc.", pickle.Limits{String: 2}},
-		{"line", "Vabc" + strings.Repeat("d", 1<<17) + "\n.", pickle.Limits{String: 2}},
+		{"long key", "}X\x03\x00\x00\x00abcNs.", pickle.Limits{String: 2}},
+		{"line", "Sabc" + strings.Repeat("d", 1<<17) + "\n.", pickle.Limits{String: 2}},
 		{"bytes", "NNNN.", pickle.Limits{Bytes: 3}},
 		{"memory", "]]]].", pickle.Limits{Memory: 100}},
 	}
