@@ -492,5 +492,10 @@ func FuzzLoad(f *testing.F) {
 		if s == nil || (err == nil) != (s.Root != nil) || s.End > int64(len(data)) {
 			t.Fatalf("stream %+v with error %v", s, err)
 		}
+		// Text that stays in the stream is no other stream.
+		long, longErr := pickle.Load(bytes.NewReader(data), 0, int64(len(data)), pickle.Limits{Text: 3})
+		if longErr == nil && (err != nil || long.End != s.End || len(long.Globals) != len(s.Globals)) {
+			t.Fatalf("with long text %+v, else %+v, %v", long, s, err)
+		}
 	})
 }
