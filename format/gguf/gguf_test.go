@@ -239,6 +239,8 @@ func bad(tb testing.TB) map[string]badCase {
 		"unaligned":        {file(nil, tensor("a", 0, noise(64), 16), placed(16)), "no multiple of 32"},
 		"overlap":          {file(nil, tensor("a", 0, noise(64), 16), placed(32)), "overlaps"},
 		"same place":       {file(nil, tensor("a", 0, noise(64), 16), placed(0)), "overlaps"},
+		"hole":             {append(file(nil, tensor("a", 0, noise(64), 16), placed(128)), noise(64)...), "64 bytes before its data"},
+		"suffix":           {append(file(nil, tensor("a", 0, noise(64), 16)), noise(32)...), "after the last tensor"},
 	}
 }
 

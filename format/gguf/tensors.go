@@ -137,7 +137,7 @@ func (g *reader) layOut(r io.ReaderAt, size int64) error {
 			return err
 		}
 	}
-	return g.overlaps(start)
+	return g.tiled(start, uint64(size))
 }
 
 func (g *reader) place(r io.ReaderAt, t *info, start, end uint64) error {
@@ -160,9 +160,9 @@ func (g *reader) place(r io.ReaderAt, t *info, start, end uint64) error {
 	return nil
 }
 
-// overlaps refuses tensors that share bytes: no writer makes such files, and
-// readers disagree about them.
-func (g *reader) overlaps(start uint64) error {
+// tiled refuses tensors that share bytes, and bytes that belong to none but
+// padding: no writer makes such files, and readers disagree about them.
+func (g *reader) tiled(start, size uint64) error {
 	order := make([]*info, 0, len(g.infos))
 	for i := range g.infos {
 		if t := &g.infos[i]; t.end > t.begin {
@@ -170,10 +170,18 @@ func (g *reader) overlaps(start uint64) error {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b *info) int { return cmp.Compare(a.begin, b.begin) })
-	for i := 1; i < len(order); i++ {
-		if a, b := order[i-1], order[i]; b.begin < a.end {
-			return g.Errorf(int64(start+b.begin), b.name, "its data overlaps that of %q", a.name)
+	end, before := uint64(0), ""
+	for _, t := range order {
+		switch {
+		case t.begin < end:
+			return g.Errorf(int64(start+t.begin), t.name, "its data overlaps that of %q", before)
+		case t.begin-end >= g.align:
+			return g.Errorf(int64(start+end), t.name, "%d bytes before its data belong to no tensor", t.begin-end)
 		}
+		end, before = t.end, t.name
+	}
+	if size > start && size-start-end >= g.align {
+		return g.Errorf(int64(start+end), "", "%d bytes after the last tensor belong to none", size-start-end)
 	}
 	return nil
 }

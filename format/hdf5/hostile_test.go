@@ -313,6 +313,8 @@ func TestHostile(t *testing.T) {
 		"a chunk past the end":     {treeFile(2, 0), "past the end of the file"},
 		"a chunk out of step":      {treeFile(3, 1), "a chunk at 1 of chunks of 2 elements"},
 		"a chunk of too few bytes": {treeFile(4, 0), "1 bytes stored for a chunk of 2"},
+		"chunks out of order":      {treeFile(5, 2), "they are out of order"},
+		"a chunk in an element":    {treeFile(6, 0), "a chunk that begins at byte 128 of an element"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -342,7 +344,7 @@ func treeFile(wrong int, offset uint64) func(m *maker) {
 			panic("moved")
 		}
 		m.b = append(m.b, "TREE"...)
-		level, child, size, second := uint64(0), uint64(8), uint64(2), uint64(2)
+		level, child, size, second, inside := uint64(0), uint64(8), uint64(2), uint64(2), uint64(0)
 		switch wrong {
 		case 0:
 			level, child = 1, tree
@@ -352,6 +354,10 @@ func treeFile(wrong int, offset uint64) func(m *maker) {
 			child = 1 << 40
 		case 4:
 			size = 1
+		case 5:
+			second = 0
+		case 6:
+			inside = 128
 		}
 		m.num(1, 1, level)
 		m.num(2, 2)
@@ -359,7 +365,7 @@ func treeFile(wrong int, offset uint64) func(m *maker) {
 		m.num(4, size, 0)
 		m.num(8, offset, 0, child)
 		m.num(4, size, 0)
-		m.num(8, second, 0, child)
+		m.num(8, second, inside, child)
 		m.num(4, 0, 0)
 		m.num(8, 4, 0)
 	}

@@ -22,6 +22,7 @@ type chunkList struct {
 	most  []int64 // the same for the largest extents; those of no bound as they are now
 	order []int   // the dimensions as the arrays of chunks order them
 	all   []chunk
+	last  []int64 // the chunk before, in a version 1 B-tree
 }
 
 func ceil(n, by int64) int64 { return n/by + min(n%by, 1) }
@@ -116,7 +117,8 @@ func (l *chunkList) add(at []int64, c chunk) error {
 	return nil
 }
 
-// treeChunk takes a chunk of a version 1 B-tree.
+// treeChunk takes a chunk of a version 1 B-tree. Readers look chunks up by its
+// keys: where they are out of order, or point into an element, they miss some.
 func (l *chunkList) treeChunk(key *cursor, child int64) error {
 	c := chunk{addr: child, size: int64(key.u32()), mask: key.u32()}
 	at := make([]int64, len(l.grid))
@@ -127,9 +129,16 @@ func (l *chunkList) treeChunk(key *cursor, child int64) error {
 		}
 		at[i] = int64(offset) / l.d.layout.chunk[i]
 	}
-	if key.err != nil {
+	inside := key.num(8)
+	switch {
+	case key.err != nil:
 		return key.err
+	case inside != 0:
+		return l.d.f.bad(key.at, "a chunk that begins at byte %d of an element", inside)
+	case l.last != nil && slices.Compare(at, l.last) < 0:
+		return l.d.f.bad(key.at, "a chunk at %v behind one at %v: they are out of order", at, l.last)
 	}
+	l.last = at
 	return l.add(at, c)
 }
 

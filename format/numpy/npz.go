@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -98,11 +99,16 @@ func directory(r io.ReaderAt, size int64, lim Limits) ([]*entry, error) {
 		}
 		entries[i] = &entry{File: f, data: at, streams: streams}
 	}
-	return entries, tiled(r, entries)
+	end, err := tiled(r, entries)
+	if err != nil {
+		return nil, err
+	}
+	return entries, closed(r, end, size)
 }
 
-// tiled checks that the entries follow each other from the first byte on.
-func tiled(r io.ReaderAt, entries []*entry) error {
+// tiled checks that the entries follow each other from the first byte on, and
+// gives where the last one ends.
+func tiled(r io.ReaderAt, entries []*entry) (int64, error) {
 	order := make([]*entry, len(entries))
 	copy(order, entries)
 	sort.Slice(order, func(i, k int) bool { return order[i].data < order[k].data })
@@ -115,9 +121,30 @@ func tiled(r io.ReaderAt, entries []*entry) error {
 			}
 		}
 		if !ok {
-			return &format.Error{Format: "npz", Where: e.Name, Offset: at, Detail: "no local header of this entry follows the entry before it"}
+			return 0, &format.Error{Format: "npz", Where: e.Name, Offset: at, Detail: "no local header of this entry follows the entry before it"}
 		}
 		at = e.data + int64(e.CompressedSize64)
+	}
+	return at, nil
+}
+
+// closed checks that the directory follows the last entry, and that its end
+// record, which has no comment, is the end of the file (APPNOTE 4.3.16).
+func closed(r io.ReaderAt, end, size int64) error {
+	var b [22]byte
+	if _, err := r.ReadAt(b[:], size-int64(len(b))); err != nil && err != io.EOF {
+		return err
+	}
+	le := binary.LittleEndian
+	if le.Uint32(b[:]) != 0x06054b50 || le.Uint16(b[20:]) != 0 {
+		return &format.Error{Format: "npz", Offset: size, Detail: "bytes follow the archive's end record: other readers may see another archive"}
+	}
+	length, start := int64(le.Uint32(b[12:])), int64(le.Uint32(b[16:]))
+	if length == math.MaxUint32 || start == math.MaxUint32 {
+		return nil // the numbers are in the ZIP64 record, which archive/zip has used
+	}
+	if start < end || start > end+24 || start+length != size-int64(len(b)) {
+		return &format.Error{Format: "npz", Offset: start, Detail: "the directory is not between the last entry and the end record: other readers may see another archive"}
 	}
 	return nil
 }
@@ -151,9 +178,15 @@ func (e *entry) tensor(r io.ReaderAt, lim Limits) (*format.Tensor, error) {
 	if size-h.data != h.bytes {
 		return nil, fault(-1, "the array takes %d bytes, the entry has %d", h.bytes, size-h.data)
 	}
-	st := &format.Storage{Data: io.NewSectionReader(content, h.data, h.bytes), Length: h.bytes, Offset: e.data + h.data, Key: e.Name}
+	if e.Method == zip.Store {
+		if content, err = e.summed(content, h.data); err != nil {
+			return nil, err
+		}
+	}
+	// Offset stays unknown for stored arrays too: read past this reader, their
+	// checksum would not be compared.
+	st := &format.Storage{Data: io.NewSectionReader(content, h.data, h.bytes), Length: h.bytes, Offset: -1, Key: e.Name}
 	if e.Method == zip.Deflate {
-		st.Offset = -1
 		if h.bytes <= inMemory {
 			b := make([]byte, h.bytes)
 			if n, err := content.ReadAt(b, h.data); int64(n) < h.bytes {

@@ -303,19 +303,20 @@ func (x *reader) endBlock() error {
 // index reads the index and the footer; then another stream may follow.
 func (x *reader) index() error {
 	start := x.src.n - 1
-	count, err := vli(x.src)
+	src := &summedReader{ByteReader: x.src, sum: crc32.ChecksumIEEE([]byte{0})}
+	count, err := vli(src)
 	if err != nil || count != x.blocks {
 		return errXZ
 	}
 	for range count {
 		for range 2 {
-			if _, err := vli(x.src); err != nil {
+			if _, err := vli(src); err != nil {
 				return err
 			}
 		}
 	}
 	for (x.src.n-start)%4 != 0 {
-		if b, err := x.src.ReadByte(); err != nil || b != 0 {
+		if b, err := src.ReadByte(); err != nil || b != 0 {
 			return errXZ
 		}
 	}
@@ -323,10 +324,27 @@ func (x *reader) index() error {
 	if err := x.src.full(foot[:]); err != nil {
 		return err
 	}
+	if src.sum != binary.LittleEndian.Uint32(foot[:]) {
+		return errXZ
+	}
 	if string(foot[14:]) != "YZ" || foot[13] != x.kind || crc32.ChecksumIEEE(foot[8:14]) != binary.LittleEndian.Uint32(foot[4:]) {
 		return errXZ
 	}
 	return x.following()
+}
+
+// summedReader keeps the CRC-32 of what is read byte by byte.
+type summedReader struct {
+	io.ByteReader
+	sum uint32
+}
+
+func (s *summedReader) ReadByte() (byte, error) {
+	b, err := s.ByteReader.ReadByte()
+	if err == nil {
+		s.sum = crc32.Update(s.sum, crc32.IEEETable, []byte{b})
+	}
+	return b, err
 }
 
 // following reads padding between streams; io.EOF at the end of the file.

@@ -64,6 +64,13 @@ func TestXZ(t *testing.T) {
 				}
 			}
 			if a[0] != "--format=lzma" {
+				for _, back := range []int{13, 14, 15, 16, 20} { // the index's checksum, and the index
+					bad := bytes.Clone(packed)
+					bad[len(bad)-back] ^= 0x10
+					if _, err := readAllFrom(open, bad); err == nil {
+						t.Errorf("%s %v: a byte of the index %d before the end is another, and it is taken", name, a, back)
+					}
+				}
 				twice := append(bytes.Clone(packed), packed...)
 				if got, err := readAllFrom(open, twice); err != nil || len(got) != 2*len(data) {
 					t.Errorf("%s %v: two streams give %d bytes, %v", name, a, len(got), err)
