@@ -115,6 +115,16 @@ func Default() []Converter {
 // asked for.
 var ErrNoConverter = errors.New("no converter")
 
+// NoConverterError is the ErrNoConverter of one file.
+type NoConverterError struct{ From, To model.Format }
+
+func (e *NoConverterError) Error() string {
+	return fmt.Sprintf("%v from %s to %s", ErrNoConverter, e.From, e.To)
+}
+
+// Is makes it an ErrNoConverter.
+func (e *NoConverterError) Is(target error) bool { return target == ErrNoConverter }
+
 // File plans the conversion of one file into one file. ErrNoConverter when no
 // converter of the list takes the format; a file without a format is looked at
 // first.
@@ -154,7 +164,7 @@ func planFirst(ctx context.Context, in Input, opt Options) (*Plan, error) {
 		if err := recognise(in, opt); err != nil {
 			return nil, err
 		}
-		return nil, fmt.Errorf("%w from %s to %s", ErrNoConverter, in.Format, opt.to())
+		return nil, &NoConverterError{From: in.Format, To: opt.to()}
 	}
 	p, err := c.Plan(ctx, in, opt)
 	if err != nil {

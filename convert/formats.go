@@ -24,7 +24,7 @@ var formats = []FormatInfo{
 	{
 		Name: "torch.save, zip (since torch 1.6)", Formats: []model.Format{model.TorchZip},
 		Recognised: "a zip archive with one top folder and data.pkl in it",
-		Converts:   "all tensors, of every dtype that safetensors has; ZIP64, compressed records, big-endian files, all pickle protocols; views, strides, ties; with --weights-only whole modules: what state_dict() gives, read from their pickled state; with --split-quantized and --split-sparse the parts of such tensors",
+		Converts:   "all tensors, of every dtype that safetensors has; ZIP64, compressed records, big-endian files, all pickle protocols; views, strides, ties; whole modules (in a push with --weights-only): what state_dict() gives, read from their pickled state; with --split-quantized and --split-sparse the parts of such tensors",
 		Lost:       "everything that is no tensor: listed with its path as dropped; of modules the classes and their code, buffers that are not persistent, tensors that are plain attributes",
 		Refused:    "complex128, quantised, sparse, nested and meta tensors: the error says how to save them instead; partitions of DeepSpeed, Megatron and FSDP: the error says how to gather them; archives that two readers read differently",
 	},
@@ -41,14 +41,14 @@ var formats = []FormatInfo{
 	{
 		Name: "TorchScript", Formats: []model.Format{model.TorchScript},
 		Recognised: "a torch.save zip with constants.pkl or code/ in it",
-		Converts:   "parameters and buffers, by attribute path, with --weights-only",
+		Converts:   "parameters and buffers, by attribute path (in a push with --weights-only)",
 		Lost:       "the code",
 		Refused:    "frozen modules, whose weights have no names any more: export them before torch.jit.freeze",
 	},
 	{
 		Name: "numpy .npy", Formats: []model.Format{model.NPY},
 		Recognised: "the signature \\x93NUMPY",
-		Converts:   "the array, under the empty name; versions 1 to 3, both byte orders, Fortran order",
+		Converts:   "the array, under the empty name (--rename '^$=NAME' gives it one); versions 1 to 3, both byte orders, Fortran order",
 		Refused:    "object arrays, which are pickles; structured, text, date, complex128 and long double arrays: the error says how to save them instead",
 	},
 	{

@@ -120,11 +120,11 @@ func (p *Policy) pushFile(f FileFacts) FileDecision {
 		return refuse(f, Violation, worstFindings(f, "unsafe"), firstFix(f, "unsafe"))
 	case f.Training:
 		return refuse(f, Violation, "training leftover (optimizer, scheduler, rng state or arguments): not part of a model",
-			"leave it out: --exclude "+shellQuote(f.Path))
+			trainingHint(f.Path))
 	case p.Converts(f.Format):
 		return convertOrRefuse(f)
 	case f.Verdict == "unknown":
-		return refuse(f, Violation, "not recognised: "+worstFindings(f, "unknown"), "leave it out: --exclude "+shellQuote(f.Path))
+		return refuse(f, Violation, "not recognised: "+worstFindings(f, "unknown"), "leave it out: --exclude "+ShellQuote(f.Path))
 	case f.Role == "weight" && !p.allowsWeights(f.Format):
 		return refuse(f, Violation, fmt.Sprintf("%s is not safetensors, and policy %s allows nothing else", f.Format, p.doc.Name), p.weightHint(f))
 	}
@@ -142,7 +142,27 @@ func (p *Policy) weightHint(f FileFacts) string {
 	if dataOnly(f.Format) && f.Verdict == "safe" {
 		return "data-only formats are allowed by --policy safetensors-first"
 	}
-	return "leave it out: --exclude " + shellQuote(f.Path)
+	return "leave it out: --exclude " + ShellQuote(f.Path)
+}
+
+// trainingHint says what to do with what training left behind. In DeepSpeed's
+// checkpoints the weights are there as well, in parts.
+func trainingHint(path string) string {
+	leave := "leave it out: --exclude " + ShellQuote(path)
+	if IsDeepSpeed(path) {
+		return leave + "; or, for the weights in it, " + GatherDeepSpeed
+	}
+	return leave
+}
+
+// GatherDeepSpeed is what makes weights of a checkpoint of DeepSpeed.
+const GatherDeepSpeed = "gather them: python zero_to_fp32.py CHECKPOINT_DIR OUT_DIR (DeepSpeed leaves the script beside the checkpoint), and take OUT_DIR"
+
+// IsDeepSpeed says whether a file is named as DeepSpeed's save_checkpoint names
+// its parts: *_model_states.pt and *_optim_states.pt.
+func IsDeepSpeed(path string) bool {
+	path = strings.ToLower(path)
+	return strings.HasSuffix(path, "_model_states.pt") || strings.HasSuffix(path, "_optim_states.pt")
 }
 
 func convertOrRefuse(f FileFacts) FileDecision {
@@ -157,7 +177,7 @@ func convertOrRefuse(f FileFacts) FileDecision {
 	}
 	reason := f.Format + " holds only tensors and plain data"
 	if f.Verdict == "review" {
-		reason = f.Format + ": weights only, without the objects beside them"
+		reason = f.Format + ": its tensors and arrays alone, without the objects around them"
 	}
 	return FileDecision{Path: f.Path, Action: Convert, Output: c.Output, Reason: reason}
 }
@@ -205,7 +225,9 @@ func firstFix(f FileFacts, verdict string) string {
 }
 
 // shellQuote makes a path safe to paste after a flag.
-func shellQuote(s string) string {
+// ShellQuote writes a name as one word of a shell, so that a hint with it can be
+// pasted.
+func ShellQuote(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-/+=:@,", r)
 	}

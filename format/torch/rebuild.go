@@ -71,7 +71,7 @@ func rebuildKind(module, name string) rebuild {
 // The next steps for what cannot be converted without loss.
 const (
 	nextQuantised  = "take it apart: --split-quantized writes the integers as NAME, NAME.scale and NAME.zero_point; or save the model as it was before quantisation, or save t.int_repr(), t.q_scale() and t.q_zero_point() as plain values, and convert that"
-	nextSparse     = "take it apart: --split-sparse writes its indices and values as NAME.indices and NAME.values; or save its indices and values as two tensors, or t.to_dense() if the model takes that, and convert that"
+	nextSparse     = "take it apart: --split-sparse writes its indices, values and size as plain tensors, such as NAME.indices, NAME.values and NAME.size; or save its indices and values as two tensors, or t.to_dense() if the model takes that, and convert that"
 	nextPacked     = "save t.dequantize() if the model takes that, and convert that"
 	nextNested     = "save the list t.unbind() and convert that"
 	nextMeta       = "it has no data: load the weights into the model before saving it"

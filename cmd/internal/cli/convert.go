@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/policy"
 	"github.com/weightseal/weightseal/scan"
 )
 
@@ -34,7 +36,7 @@ type splitFlags struct{ quantized, sparse bool }
 
 func (s *splitFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&s.quantized, "split-quantized", false, "write quantised tensors as integers, NAME.scale and NAME.zero_point")
-	f.BoolVar(&s.sparse, "split-sparse", false, "write sparse tensors as NAME.indices, NAME.values and NAME.size")
+	f.BoolVar(&s.sparse, "split-sparse", false, "write sparse tensors as NAME.indices (or the two of a compressed layout), NAME.values and NAME.size")
 }
 
 func newConvert(s *streams) *cobra.Command {
@@ -51,9 +53,13 @@ reads, and with --to npz a checkpoint becomes one that numpy.load reads.
 With --max-shard-size a file that is larger becomes model-00001-of-0000N.safetensors and
 so on, with model.safetensors.index.json over them; OUT is the name without the number.
 
+Everything is converted that a push needs --weights-only for, such as a module saved
+whole; what is left behind is printed, and listed with --output json.
+
 Without OUT a file is written beside IN, under the name that loaders expect:
 pytorch_model.bin becomes model.safetensors. An OUT that is a file is replaced, when all
-is there. OUT for a directory must be new or empty.`,
+is there. OUT for a directory must be new or empty. IN can be a single file in a layout
+(oci:DIR:TAG) or a registry, too.`,
 		Example: `  weightseal convert pytorch_model.bin model.safetensors
   weightseal convert checkpoint.ckpt model.safetensors --select state_dict
   weightseal convert ./my-model ./my-model-safetensors
@@ -128,6 +134,9 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	}
 	f := m.Files[0]
 	if out == "" {
+		if _, err := os.Stat(in); err != nil {
+			return usage("weightseal convert IN OUT", "%s is no file on disk: OUT is missing", in)
+		}
 		out = filepath.Join(filepath.Dir(in), convert.OutputPath(filepath.Base(in), opt.To))
 	}
 	if info, err := os.Stat(out); err == nil && info.IsDir() {
@@ -135,6 +144,9 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	}
 	if info, err := os.Stat(out); err == nil && !info.Mode().IsRegular() {
 		return usage("give OUT the name of a file", "%s is no regular file", out)
+	}
+	if parent := filepath.Dir(out); !isDir(parent) {
+		return usage("make it first: mkdir -p "+policy.ShellQuote(parent), "%s is no directory", parent)
 	}
 	if sameFile(in, out) {
 		return usage("give OUT another name", "%s would be written over itself", in)
@@ -160,7 +172,16 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 		return err
 	}
 	bar.close()
+	noteRename(s, opt, done)
 	return printConverted(s, output, done)
+}
+
+// noteRename says that --rename has changed nothing: a slip in the expression
+// would else go unnoticed.
+func noteRename(s *streams, opt convert.Options, done []convertedFile) {
+	if len(opt.Rename) > 0 && !slices.ContainsFunc(done, func(f convertedFile) bool { return len(f.Renamed) > 0 }) {
+		fmt.Fprintln(s.err, "warning: --rename matches no tensor's name: nothing was renamed")
+	}
 }
 
 // writeShards writes the files that one file becomes under names that out
@@ -195,6 +216,11 @@ func writeShards(ctx context.Context, m *model.Model, set *convert.Set, in, out 
 	return done, nil
 }
 
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
 // sameFile says whether two names lead to one file.
 func sameFile(a, b string) bool {
 	x, err := os.Stat(a)
@@ -211,13 +237,17 @@ func leftovers(m *model.Model) error {
 	var paths, flags []string
 	for _, f := range m.Files {
 		if f.Training && wantsConversion(f, model.Safetensors) {
-			paths, flags = append(paths, f.Path), append(flags, "--exclude "+f.Path)
+			paths, flags = append(paths, f.Path), append(flags, "--exclude "+policy.ShellQuote(f.Path))
 		}
 	}
 	if len(paths) == 0 {
 		return nil
 	}
-	return fail(exitPolicy, fmt.Errorf("training leftovers are not part of a model: %s", strings.Join(paths, ", ")), "leave them out: "+strings.Join(flags, " "))
+	hints := []string{"leave them out: " + strings.Join(flags, " ")}
+	if slices.ContainsFunc(paths, policy.IsDeepSpeed) {
+		hints = append(hints, "or, for the weights in them, "+policy.GatherDeepSpeed)
+	}
+	return fail(exitPolicy, fmt.Errorf("training leftovers are not part of a model: %s", strings.Join(paths, ", ")), hints...)
 }
 
 // cannotConvert adds to a failed conversion what the scan says of the model:
@@ -301,6 +331,10 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 		return err
 	}
 	bar.close()
+	noteRename(s, opt, done)
+	if len(set.Plans) == 0 {
+		fmt.Fprintf(s.err, "warning: no file to convert to %s: all were copied\n", opt.To)
+	}
 	return printConverted(s, output, done)
 }
 
@@ -488,9 +522,12 @@ func printConverted(s *streams, output string, files []convertedFile) error {
 	}
 	for _, f := range files {
 		if f.Format == "" {
+			if f.Input != f.Output { // not copied: an index, made anew
+				fmt.Fprintf(s.out, "%s -> %s  %s\n", printable(f.Input), printable(f.Output), bytesText(f.Size))
+			}
 			continue
 		}
-		fmt.Fprintf(s.out, "%s -> %s  %d tensors, %s\n", printable(f.Input), printable(f.Output), f.Tensors, bytesText(f.Size))
+		fmt.Fprintf(s.out, "%s -> %s  %s, %s\n", printable(f.Input), printable(f.Output), plural(f.Tensors, "tensor"), bytesText(f.Size))
 		for _, a := range f.Aliases {
 			fmt.Fprintf(s.out, "  tied: %s is %s\n", printable(a.Removed), printable(a.Kept))
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/policy"
 )
 
 // diffListed is how many names diff lists unless it is told otherwise.
@@ -180,6 +181,9 @@ func openSide(ctx context.Context, source string, opt oci.Options, o *diffOption
 		}
 	}
 	if len(byFile) == 0 {
+		if len(m.Files) == 0 {
+			return nil, usage("the globs are for both sides", "%s: --include and --exclude leave no file", source)
+		}
 		return nil, fail(exitError, errors.New(source+": holds no weights"))
 	}
 	sd.digest = weightsDigest(byFile)
@@ -191,7 +195,8 @@ func (sd *side) add(f model.File, tensors []safetensors.TensorDigest) error {
 	for i, t := range inFolder(f.Path, "/", tensors) {
 		if other, twice := sd.tensors[t.Name]; twice {
 			return fail(exitUsage, fmt.Errorf("%s: two files hold a tensor named %q", sd.source, t.Name),
-				"leave one of them out: --exclude "+f.Path, "or compare file by file: "+other.file.Path)
+				"leave one of them out: --exclude "+policy.ShellQuote(f.Path),
+				"or compare file by file, beginning with "+policy.ShellQuote(other.file.Path))
 		}
 		sd.tensors[t.Name] = sideTensor{TensorDigest: t, file: f, name: tensors[i].Name}
 	}

@@ -134,14 +134,40 @@ func classifyConversion(err error) (int, []string, bool) {
 	case errors.As(err, &lossy), errors.As(err, new(*format.Error)):
 		return exitLossy, nextSteps(err), true
 	case errors.As(err, &clash):
-		return exitLossy, []string{"choose one of them: --exclude " + strings.Join(clash.Exclude, " --exclude "), "see whether they hold the same weights: weightseal diff"}, true
+		return exitLossy, []string{"choose one of them: --exclude " + quoted(clash.Exclude, " --exclude "), "see, in the model's folder, whether they hold the same weights: weightseal diff " + quoted(clash.Inputs[:min(2, len(clash.Inputs))], " ")}, true
 	case errors.As(err, &index):
 		return exitLossy, []string{"get the set complete, or remove its index (a push can leave it out: --exclude " + index.Path + ")"}, true
 	case errors.As(err, &proof), errors.As(err, &refused), errors.As(err, &malformed),
-		errors.As(err, &stream), errors.As(err, &broken), errors.Is(err, torch.ErrNotTorch), errors.Is(err, convert.ErrNoConverter):
+		errors.As(err, &stream), errors.As(err, &broken), errors.Is(err, torch.ErrNotTorch):
 		return exitLossy, nil, true
+	case errors.Is(err, convert.ErrNoConverter):
+		return exitLossy, noConverterHints(err), true
 	}
 	return 0, nil, false
+}
+
+// noConverterHints says what to convert instead, where there is something.
+func noConverterHints(err error) []string {
+	var none *convert.NoConverterError
+	if !errors.As(err, &none) {
+		return nil
+	}
+	switch {
+	case none.To != model.Safetensors && noConverter(none.From) == nil:
+		return []string{"convert it to safetensors first, and what comes out to " + string(none.To)}
+	case none.From == model.JSON:
+		return []string{"a JSON file holds no tensors; an index is rewritten with its shards: weightseal convert DIR OUTDIR"}
+	}
+	return nil
+}
+
+// quoted joins names as words that can be pasted.
+func quoted(names []string, sep string) string {
+	words := make([]string, len(names))
+	for i, n := range names {
+		words[i] = policy.ShellQuote(n)
+	}
+	return strings.Join(words, sep)
 }
 
 func classifyWorld(err error) (int, []string) {

@@ -186,7 +186,7 @@ func noConverter(f model.Format) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w from %s to safetensors", convert.ErrNoConverter, f)
+	return &convert.NoConverterError{From: f, To: model.Safetensors}
 }
 
 func (j *pushJob) conversionFact(path string, err error) *policy.ConversionFact {
