@@ -283,6 +283,8 @@ func (f *scanFile) status() string {
 	switch {
 	case f.err != nil:
 		s += " (could not be read)"
+	case f.Ignored != nil && f.Verdict == scan.Unsafe:
+		s += fmt.Sprintf(" (counts in spite of %s)", f.Ignored)
 	case f.Ignored != nil:
 		s += fmt.Sprintf(" (ignored: %s)", f.Ignored)
 	case f.Counted != f.Verdict:
