@@ -257,7 +257,7 @@ func writeDraft(s *streams, out *scanOutput, path string) error {
 		return usage("", "--write-baseline: %w", err)
 	}
 	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.err, "wrote %s: each entry needs an owner, a reason and a day of expiry\n", printable(path))

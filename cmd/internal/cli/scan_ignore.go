@@ -50,25 +50,25 @@ func readIgnore(dir string) ([]ignoreRule, error) {
 	if len(b) > maxIgnore {
 		return nil, usage("", "%s: more than %s", ignoreName, bytesText(maxIgnore))
 	}
-	return parseIgnore(ignoreName, b)
+	return parseIgnore(b)
 }
 
 // parseIgnore reads patterns as gitignore(5) has them: comments, ! to take a
 // file in again, a slash at the end for folders, one elsewhere for the root.
 // The last line that matches decides.
-func parseIgnore(name string, b []byte) ([]ignoreRule, error) {
+func parseIgnore(b []byte) ([]ignoreRule, error) {
 	var rules []ignoreRule
 	for i, line := range strings.Split(string(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))), "\n") {
 		text := trimBlanks(strings.TrimSuffix(line, "\r"))
 		if text == "" || strings.HasPrefix(text, "#") {
 			continue
 		}
-		r := ignoreRule{ignoreMark: ignoreMark{File: name, Line: i + 1, Pattern: text}}
+		r := ignoreRule{ignoreMark: ignoreMark{File: ignoreName, Line: i + 1, Pattern: text}}
 		pattern, negated := strings.CutPrefix(text, "!")
 		r.negated = negated
 		var ok bool
 		if r.expression, ok = compileGlob(pattern, ignoreExpression); !ok {
-			return nil, usage("", "%s:%d: %q is not a glob", name, i+1, text)
+			return nil, usage("", "%s:%d: %q is not a glob", ignoreName, i+1, text)
 		}
 		rules = append(rules, r)
 	}

@@ -33,7 +33,7 @@ func TestIgnorePatterns(t *testing.T) {
 		{"a?c", "abc", "a/c ac"},
 	}
 	for _, test := range tests {
-		rules, err := parseIgnore(ignoreName, []byte(test.file))
+		rules, err := parseIgnore([]byte(test.file))
 		if err != nil {
 			t.Errorf("%q: %v", test.file, err)
 			continue
@@ -50,7 +50,7 @@ func TestIgnorePatterns(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"[a", "!", "a\\"} {
-		if _, err := parseIgnore(ignoreName, []byte("ok\n"+bad)); err == nil || !strings.Contains(err.Error(), ignoreName+":2") {
+		if _, err := parseIgnore([]byte("ok\n" + bad)); err == nil || !strings.Contains(err.Error(), ignoreName+":2") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -61,7 +61,7 @@ func FuzzIgnore(f *testing.F) {
 		f.Add(s, "data/a.bin")
 	}
 	f.Fuzz(func(t *testing.T, file, path string) {
-		rules, err := parseIgnore(ignoreName, []byte(file))
+		rules, err := parseIgnore([]byte(file))
 		if err != nil {
 			return
 		}

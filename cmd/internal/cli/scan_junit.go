@@ -64,8 +64,8 @@ func printJUnit(w io.Writer, o *scanOutput) error {
 	}
 	for _, x := range o.Excluded {
 		suite.add(junitCase{
-			Name: printable(x.Path), Class: "weightseal.excluded", File: printable(x.Path),
-			Skipped: &junitMessage{Message: printable(x.String())},
+			Name: oneLine(x.Path), Class: "weightseal.excluded", File: oneLine(x.Path),
+			Skipped: &junitMessage{Message: oneLine(x.String())},
 		})
 	}
 	var out strings.Builder
@@ -100,7 +100,7 @@ func (s *junitSuite) add(c junitCase) {
 }
 
 func (f *scanFile) junitCase(o *scanOutput) junitCase {
-	c := junitCase{Name: printable(f.Path), Class: "weightseal." + string(f.Format), File: printable(f.Path)}
+	c := junitCase{Name: oneLine(f.Path), Class: "weightseal." + string(f.Format), File: oneLine(f.Path)}
 	var text strings.Builder
 	for _, x := range f.Findings {
 		printFinding(&text, f.Path, x)
@@ -110,9 +110,9 @@ func (f *scanFile) junitCase(o *scanOutput) junitCase {
 	case f.judged() >= o.FailOn:
 		c.Failure = &junitMessage{f.Verdict.String() + ": " + f.headline(), f.Verdict.String(), listed}
 	case f.err != nil:
-		c.Error = &junitMessage{"could not be read: " + printable(f.Error), "unread", listed}
+		c.Error = &junitMessage{"could not be read: " + oneLine(f.Error), "unread", listed}
 	case f.Ignored != nil:
-		c.Skipped = &junitMessage{Message: printable(f.status())}
+		c.Skipped = &junitMessage{Message: oneLine(f.status())}
 		c.SystemOut = listed
 	default:
 		c.SystemOut = listed
@@ -131,5 +131,5 @@ func (f *scanFile) headline() string {
 	if worst < 0 {
 		return string(f.Format)
 	}
-	return f.Findings[worst].Rule + " " + printable(f.Findings[worst].Message)
+	return f.Findings[worst].Rule + " " + oneLine(f.Findings[worst].Message)
 }

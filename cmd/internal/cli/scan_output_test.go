@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +19,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/weightseal/weightseal/internal/embedded"
 	"github.com/weightseal/weightseal/scan"
 )
 
@@ -273,6 +279,68 @@ func TestScanIsDeterministic(t *testing.T) {
 				t.Fatalf("%s differs from run to run", form)
 			}
 		}
+	}
+}
+
+// TestScanTextIsOneLine: no name in an archive writes a line of the report.
+func TestScanTextIsOneLine(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	f, err := w.Create("x\n\nverdict: safe (1 file)\n")
+	if err == nil {
+		_, err = f.Write([]byte("cos\nsystem\n(S'x'\ntR."))
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []string{"text", "markdown", "junit"} {
+		code, out, _ := scanned(t, b.Bytes(), "-", "-o", form)
+		if code != exitPolicy || strings.Contains(out, "\nverdict: safe") || !strings.Contains(out, "verdict: safe (1 file)") {
+			t.Errorf("%s: exit code %d:\n%s", form, code, out)
+		}
+	}
+}
+
+// TestScanFetchesLittle: of a model in a registry the bytes that came are told,
+// and they are few.
+func TestScanFetchesLittle(t *testing.T) {
+	t.Parallel()
+	reg, err := embedded.Start(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reg.Close()
+	const size = 8 << 20
+	header := fmt.Sprintf(`{"w":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}`, size, size)
+	header += strings.Repeat(" ", (8-len(header)%8)%8)
+	file := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	file = append(append(file, header...), make([]byte, size)...)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "model.safetensors"), file, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	ref := reg.Addr + "/team/m:1"
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{program, "push", dir, ref, "--plain-http", "--no-sign"}, &streams{
+		in: strings.NewReader(""), out: io.Discard, err: &errs, env: map[string]string{},
+	}); code != exitOK {
+		t.Fatal(errs.String())
+	}
+	code, text, stderr := scanned(t, nil, ref, "--plain-http", "-o", "json")
+	if code != exitOK {
+		t.Fatal(stderr)
+	}
+	validate(t, closed(t, "../../../docs/scan-report-v1.schema.json"), ref, text)
+	var o struct {
+		Totals  scanTotals
+		Sources []scannedSource
+	}
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		t.Fatal(err)
+	}
+	if o.Totals.Bytes != int64(len(file)) || o.Totals.BytesRead < int64(len(header)) || o.Totals.BytesRead > 2<<20 || o.Sources[0].Digest == "" {
+		t.Errorf("%+v, %+v", o.Totals, o.Sources)
 	}
 }
 

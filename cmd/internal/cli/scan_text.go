@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/weightseal/weightseal/scan"
@@ -13,10 +14,10 @@ func printScan(out io.Writer, o *scanOutput) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "FILE\tFORMAT\tVERDICT")
 	for _, f := range o.Files {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", printable(f.Path), f.Format, printable(f.status()))
+		fmt.Fprintf(w, "%s\t%s\t%s\n", oneLine(f.Path), f.Format, oneLine(f.status()))
 	}
 	for _, x := range o.Excluded {
-		fmt.Fprintf(w, "%s\t-\t%s\n", printable(x.Path), printable(x.String()))
+		fmt.Fprintf(w, "%s\t-\t%s\n", oneLine(x.Path), oneLine(x.String()))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -35,11 +36,11 @@ func printScan(out io.Writer, o *scanOutput) error {
 }
 
 func printFinding(out io.Writer, path string, x scanFinding) {
-	fmt.Fprintf(out, "\n%s  %s  %s%s\n  %s\n", x.Severity, x.Rule, printable(path), place(x.Finding), printable(x.Message))
+	fmt.Fprintf(out, "\n%s  %s  %s%s\n  %s\n", x.Severity, x.Rule, oneLine(path), place(x.Finding), oneLine(x.Message))
 	if x.Accepted != nil {
-		fmt.Fprintf(out, "  accepted until %s by %s: %s\n", printable(x.Accepted.Expires), printable(x.Accepted.Owner), printable(x.Accepted.Reason))
+		fmt.Fprintf(out, "  accepted until %s by %s: %s\n", oneLine(x.Accepted.Expires), oneLine(x.Accepted.Owner), oneLine(x.Accepted.Reason))
 	} else if x.Fix != "" {
-		fmt.Fprintf(out, "  fix: %s\n", printable(x.Fix))
+		fmt.Fprintf(out, "  fix: %s\n", oneLine(x.Fix))
 	}
 }
 
@@ -48,14 +49,14 @@ func printFinding(out io.Writer, path string, x scanFinding) {
 func printRemarks(out io.Writer, o *scanOutput) {
 	fmt.Fprintf(out, "\nread %s of %s\n", bytesText(o.Totals.BytesRead), bytesText(o.Totals.Bytes))
 	for _, l := range o.Limits {
-		fmt.Fprintf(out, "limit: %s: %s\n", printable(joinPlace(l.Path, l.Inner)), printable(l.Message))
+		fmt.Fprintf(out, "limit: %s: %s\n", oneLine(joinPlace(l.Path, l.Inner)), oneLine(l.Message))
 	}
 	for _, n := range o.notes() {
-		fmt.Fprintln(out, printable(n))
+		fmt.Fprintln(out, oneLine(n))
 	}
 	if o.Baseline != nil {
 		for _, e := range o.Baseline.Remarks {
-			fmt.Fprintf(out, "baseline %s\n", printable(e.String()))
+			fmt.Fprintf(out, "baseline %s\n", oneLine(e.String()))
 		}
 	}
 }
@@ -65,6 +66,12 @@ func joinPlace(path, inner string) string {
 		return path
 	}
 	return path + "!" + inner
+}
+
+// oneLine makes a text from outside harmless and keeps it on its line: a name in
+// an archive must not write lines of the report.
+func oneLine(s string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(printable(s))
 }
 
 // String says why a file was kept out.
@@ -78,7 +85,7 @@ func (x excludedFile) String() string {
 func place(f scan.Finding) string {
 	var at string
 	if f.Inner != "" {
-		at += " in " + printable(f.Inner)
+		at += " in " + oneLine(f.Inner)
 	}
 	if f.Offset != nil {
 		at += fmt.Sprintf(" at offset %d", *f.Offset)
