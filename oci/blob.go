@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -42,6 +43,8 @@ type remoteBlob struct {
 	d   ocispec.Descriptor
 	ref string
 
+	fetched atomic.Int64
+
 	mu     sync.Mutex // for what follows
 	blocks [cachedBlocks]block
 	turn   int
@@ -57,6 +60,11 @@ type block struct {
 }
 
 func (b *remoteBlob) Size() int64 { return b.d.Size }
+
+// Fetched is how many bytes of the blob have come from the registry so far:
+// more than was read, as small reads come in blocks, or less, as blocks are
+// read again.
+func (b *remoteBlob) Fetched() int64 { return b.fetched.Load() }
 
 // Unchanged is nil: a digest names one content.
 func (b *remoteBlob) Unchanged() error { return nil }
@@ -199,11 +207,13 @@ type rangeStream struct {
 	body  io.ReadCloser
 	watch *stallWatch
 	at    int64
+	count *atomic.Int64 // bytes that came
 }
 
 func (s *rangeStream) Read(p []byte) (int, error) {
 	n, err := s.body.Read(p)
 	s.at += int64(n)
+	s.count.Add(int64(n))
 	if n > 0 {
 		s.watch.progress()
 	}
@@ -234,7 +244,7 @@ func (b *remoteBlob) open(off, n int64) (*rangeStream, error) {
 		watch.stop()
 		return nil, err
 	}
-	return &rangeStream{body: resp.Body, watch: watch, at: off}, nil
+	return &rangeStream{body: resp.Body, watch: watch, at: off, count: &b.fetched}, nil
 }
 
 func (b *remoteBlob) position(resp *http.Response, watch *stallWatch, off, n int64) error {

@@ -273,6 +273,8 @@ func generalRules() []Rule {
 			"The beginning of the file is of one format and its end of another: each reader sees its own.", fixSource},
 		{"WS-FORMAT-002", "not recognised", medium, Unknown,
 			"The content is of no format that is known here.", "keep it out with --exclude, or convert it to safetensors"},
+		{"WS-FORMAT-003", "pickle-based weights", info, Convertible,
+			"The file is a pickle, or holds one, of which everything is known: it converts to safetensors and loses nothing. Only as safetensors can nothing in it be executed.", fixConvert},
 		{"WS-LIMIT-001", "over a limit", medium, Unknown,
 			"The file needs more work or memory than is allowed for one file.", "scan it apart, unpacked"},
 		{"WS-READ-001", "could not be read", high, Unknown,

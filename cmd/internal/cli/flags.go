@@ -91,37 +91,53 @@ func (sel *selection) apply(m *model.Model) error {
 // openModel opens a SOURCE: a directory, a file, oci:DIR[:TAG] or a reference
 // in a registry. For a model on disk the origin is nil.
 func openModel(ctx context.Context, source string, opt oci.Options) (*model.Model, *origin, error) {
-	if !strings.HasPrefix(source, "oci:") {
-		src, err := localSource(source)
-		if err != nil {
-			return nil, nil, err
-		}
-		if src != nil {
-			m, err := model.Load(ctx, filepath.Base(filepath.Clean(source)), src)
-			return m, nil, err
-		}
-	}
-	store, tag, err := oci.Open(source, opt)
+	found, err := findSource(ctx, source, opt)
 	if err != nil {
 		return nil, nil, err
 	}
-	subject, manifest, err := resolve(ctx, store, tag)
-	if err != nil {
-		return nil, nil, err
+	m, err := model.Load(ctx, found.name, found.files)
+	if err != nil || found.store == nil {
+		return m, nil, err
 	}
-	src, err := oci.Source(store, manifest)
-	if err != nil {
-		return nil, nil, err
-	}
-	m, err := model.Load(ctx, source, src)
-	if err != nil {
-		return nil, nil, err
-	}
-	from := &origin{store: store, statement: attest.Origin{URI: store.Reference(subject.Digest.String())}}
+	from := &origin{store: found.store, statement: attest.Origin{URI: found.store.Reference(found.digest)}}
 	for _, f := range m.Files {
 		from.statement.Files = append(from.statement.Files, attest.OriginFile{Path: f.Path, Digest: f.Digest})
 	}
 	return m, from, nil
+}
+
+// foundSource is a SOURCE that was found, and not looked into yet.
+type foundSource struct {
+	name   string // of the model
+	files  model.Source
+	store  oci.Store // nil for what is on disk
+	digest string    // of the artifact's manifest, in a store
+}
+
+// findSource says where a SOURCE is.
+func findSource(ctx context.Context, source string, opt oci.Options) (*foundSource, error) {
+	if !strings.HasPrefix(source, "oci:") {
+		src, err := localSource(source)
+		if err != nil {
+			return nil, err
+		}
+		if src != nil {
+			return &foundSource{name: filepath.Base(filepath.Clean(source)), files: src}, nil
+		}
+	}
+	store, tag, err := oci.Open(source, opt)
+	if err != nil {
+		return nil, err
+	}
+	subject, manifest, err := resolve(ctx, store, tag)
+	if err != nil {
+		return nil, err
+	}
+	src, err := oci.Source(store, manifest)
+	if err != nil {
+		return nil, err
+	}
+	return &foundSource{name: source, files: src, store: store, digest: subject.Digest.String()}, nil
 }
 
 // origin is where a model was read from, if that was a store: the artifact, by

@@ -3,6 +3,7 @@ package cli
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -14,11 +15,8 @@ type globs []*regexp.Regexp
 func compileGlobs(flag string, patterns []string) (globs, error) {
 	var out globs
 	for _, p := range patterns {
-		if _, err := path.Match(strings.ReplaceAll(p, "**", "*"), ""); err != nil || p == "" {
-			return nil, usage("", "--%s %q: not a glob", flag, p)
-		}
-		re, err := regexp.Compile(globExpression(strings.TrimSuffix(strings.TrimPrefix(p, "./"), "/")))
-		if err != nil {
+		re, ok := compileGlob(strings.TrimSuffix(strings.TrimPrefix(p, "./"), "/"), globExpression)
+		if !ok {
 			return nil, usage("", "--%s %q: not a glob", flag, p)
 		}
 		out = append(out, re)
@@ -26,12 +24,25 @@ func compileGlobs(flag string, patterns []string) (globs, error) {
 	return out, nil
 }
 
-func globExpression(p string) string {
-	var b strings.Builder
-	b.WriteString("^")
-	if !strings.Contains(p, "/") {
-		b.WriteString("(.*/)?")
+// compileGlob makes a pattern's expression; false where it is no glob.
+func compileGlob(p string, expression func(string) string) (*regexp.Regexp, bool) {
+	if _, err := path.Match(strings.ReplaceAll(p, "**", "*"), ""); err != nil || p == "" {
+		return nil, false
 	}
+	re, err := regexp.Compile(expression(p))
+	return re, err == nil
+}
+
+func globExpression(p string) string {
+	if strings.Contains(p, "/") {
+		return "^" + globBody(p) + "(/.*)?$"
+	}
+	return "^(.*/)?" + globBody(p) + "(/.*)?$"
+}
+
+// globBody is the expression for the pattern itself.
+func globBody(p string) string {
+	var b strings.Builder
 	for i := 0; i < len(p); i++ {
 		switch c := p[i]; c {
 		case '*':
@@ -55,18 +66,15 @@ func globExpression(p string) string {
 			i++
 			b.WriteString(regexp.QuoteMeta(p[i : i+1]))
 		default:
-			b.WriteString(regexp.QuoteMeta(string(c)))
+			b.WriteString(regexp.QuoteMeta(p[i : i+1])) // bytes: characters may have several
 		}
 	}
-	b.WriteString("(/.*)?$")
 	return b.String()
 }
 
-func (g globs) match(p string) bool {
-	for _, re := range g {
-		if re.MatchString(p) {
-			return true
-		}
-	}
-	return false
+func (g globs) match(p string) bool { return g.which(p) >= 0 }
+
+// which is the index of the first pattern that matches, or -1.
+func (g globs) which(p string) int {
+	return slices.IndexFunc(g, func(re *regexp.Regexp) bool { return re.MatchString(p) })
 }

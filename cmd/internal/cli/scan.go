@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"text/tabwriter"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,11 +18,27 @@ import (
 )
 
 type scanOptions struct {
-	registry  registryFlags
-	selection selection
-	progress  progressFlags
-	failOn    string
-	output    string
+	registry      registryFlags
+	selection     selection
+	progress      progressFlags
+	failOn        string
+	output        string
+	baseline      string
+	writeBaseline string
+	noIgnore      bool
+	stdinLimit    string
+}
+
+// scanOutputs are the forms of the report.
+var scanOutputs = []struct {
+	name  string
+	print func(io.Writer, *scanOutput) error
+}{
+	{"text", printScan},
+	{"json", func(w io.Writer, o *scanOutput) error { return printJSON(w, o) }},
+	{"sarif", printSARIF},
+	{"junit", printJUnit},
+	{"markdown", printMarkdown},
 }
 
 func newScan(s *streams) *cobra.Command {
@@ -25,8 +46,9 @@ func newScan(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scan SOURCE...",
 		Short: "Judge every file of a model by its content",
-		Long: `Scan models: a directory, a file, oci:DIR[:TAG] or a reference in a registry. Each
-file gets a verdict; nothing is executed and no tensor is read.
+		Long: `Scan models: a directory, a file, oci:DIR[:TAG], a reference in a registry, or -
+for an archive or a file on standard input. Each file gets a verdict; nothing is
+executed and no tensor is read.
 
   safe         data only, validated to the last byte
   convertible  pickle-based, but only what the converter knows: nothing is lost
@@ -34,9 +56,15 @@ file gets a verdict; nothing is executed and no tensor is read.
   unknown      not recognised, encrypted, over a limit, or could not be read
   unsafe       reaches code, files or network; or readers disagree; or malformed
 
-The exit code is 3 when a verdict is at or above --fail-on.`,
+The exit code is 3 when a verdict is at or above --fail-on, and 1 when a file
+could not be read.
+
+Files that match a line of ` + ignoreName + ` in the scanned directory are judged and
+listed, but do not count unless they are unsafe. Findings that --baseline FILE
+accepts do not count until they expire; unsafe ones always do.`,
 		Example: `  weightseal scan ./my-model
-  weightseal scan pytorch_model.bin --output json --fail-on review`,
+  weightseal scan . --output sarif > weightseal.sarif
+  git archive HEAD | weightseal scan - --fail-on review`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -47,140 +75,191 @@ The exit code is 3 when a verdict is at or above --fail-on.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.failOn, "fail-on", "convertible", "lowest `verdict` that fails: convertible, review, unknown, unsafe")
-	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	f.StringVarP(&o.output, "output", "o", "text", "text, json, sarif, junit or markdown")
+	f.StringVar(&o.baseline, "baseline", "", "`file` of accepted findings, each with owner, reason and expiry")
+	f.StringVar(&o.writeBaseline, "write-baseline", "", "write a draft of a baseline to this `file`, to be filled in")
+	f.BoolVar(&o.noIgnore, "no-ignore", false, "do not heed "+ignoreName+": for models from elsewhere")
+	f.StringVar(&o.stdinLimit, "stdin-limit", "16GiB", "most that is read of standard input, a `SIZE`")
 	o.selection.add(f)
 	o.registry.add(f)
 	o.progress.add(f)
 	return cmd
 }
 
-// scanOutput is what scan prints as JSON.
-type scanOutput struct {
-	SchemaVersion int               `json:"schemaVersion"`
-	Verdict       scan.Verdict      `json:"verdict"`
-	Counts        map[string]int    `json:"counts"`
-	Files         []scan.FileReport `json:"files"`
+// scanRun is what the flags of a scan come to.
+type scanRun struct {
+	print      func(io.Writer, *scanOutput) error
+	failOn     scan.Verdict
+	baseline   *baseline
+	registry   oci.Options
+	stdinLimit int64
+	now        time.Time
+}
+
+func (o *scanOptions) check(s *streams, sources []string) (*scanRun, error) {
+	run := &scanRun{now: time.Now()}
+	var names []string
+	for _, form := range scanOutputs {
+		names = append(names, form.name)
+		if form.name == o.output {
+			run.print = form.print
+		}
+	}
+	if err := oneOf("output", o.output, names...); err != nil {
+		return nil, err
+	}
+	var err error
+	if run.failOn, err = scan.ParseVerdict(o.failOn); err != nil {
+		return nil, usage("", "--fail-on: %w", err)
+	}
+	if run.stdinLimit, err = parseSize(o.stdinLimit); err != nil {
+		return nil, usage("", "--stdin-limit %q: %w", o.stdinLimit, err)
+	}
+	if err := o.progress.check(); err != nil {
+		return nil, err
+	}
+	if slices.Contains(sources, "-") {
+		if o.registry.passwordStdin {
+			return nil, usage("", "--password-stdin and - both want standard input")
+		}
+		if slices.Index(sources, "-") != len(sources)-1-slices.Index(reversed(sources), "-") {
+			return nil, usage("", "- is there twice: there is one standard input")
+		}
+	}
+	if o.baseline != "" {
+		if run.baseline, err = readBaseline(o.baseline); err != nil {
+			return nil, err
+		}
+	}
+	run.registry, err = o.registry.options(s)
+	return run, err
+}
+
+func reversed(list []string) []string {
+	list = slices.Clone(list)
+	slices.Reverse(list)
+	return list
 }
 
 func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) error {
-	if err := oneOf("output", o.output, "text", "json"); err != nil {
-		return err
-	}
-	threshold, err := scan.ParseVerdict(o.failOn)
-	if err != nil {
-		return usage("", "--fail-on: %w", err)
-	}
-	if err := o.progress.check(); err != nil {
-		return err
-	}
-	opt, err := o.registry.options(s)
+	run, err := o.check(s, sources)
 	if err != nil {
 		return err
 	}
 	bar := o.progress.start(s)
 	defer bar.close()
-	out := scanOutput{SchemaVersion: 1, Verdict: scan.Safe, Counts: map[string]int{}, Files: []scan.FileReport{}}
+	out := newScanOutput(run.failOn)
 	for _, source := range sources {
-		report, err := scanSource(ctx, source, opt, &o.selection, bar)
-		if err != nil {
+		if err := scanInto(ctx, s, out, source, len(sources) > 1, o, run, bar); err != nil {
 			return err
 		}
-		out.add(source, report, len(sources) > 1)
+	}
+	if run.baseline != nil {
+		out.Baseline = run.baseline.report(run.now)
 	}
 	bar.close()
-	if o.output == "json" {
-		err = printJSON(s.out, out)
-	} else {
-		err = printScan(s, out)
+	if o.writeBaseline != "" {
+		if err := writeDraft(s, out, o.writeBaseline); err != nil {
+			return err
+		}
 	}
+	if err := run.print(s.out, out); err != nil {
+		return err
+	}
+	return out.err()
+}
+
+// scanInto scans one SOURCE and takes it into the report.
+func scanInto(ctx context.Context, s *streams, out *scanOutput, source string, several bool, o *scanOptions, run *scanRun, bar *progress) error {
+	job := &scanJob{source: source, location: locationOf(source)}
+	if several {
+		job.prefix = source + "/"
+	}
+	found, err := findScanned(ctx, s, source, run)
 	if err != nil {
 		return err
 	}
-	return out.verdict(threshold)
-}
-
-func scanSource(ctx context.Context, source string, opt oci.Options, sel *selection, bar *progress) (*scan.Report, error) {
-	m, _, err := openModel(ctx, source, opt)
-	if err != nil {
-		return nil, err
+	if in, ok := found.files.(*spooled); ok {
+		defer in.close()
+		job.source, job.prefix = stdinName, ""
 	}
-	if err := sel.apply(m); err != nil {
-		return nil, err
+	job.digest = found.digest
+	if !o.noIgnore && found.store == nil && isFolder(source) {
+		if job.rules, err = readIgnore(source); err != nil {
+			return err
+		}
 	}
-	if len(m.Files) == 0 {
-		return nil, usage("", "%s: no files to scan", source)
+	if job.files, err = newScanSource(found.files, &o.selection); err != nil {
+		return err
 	}
 	bar.say("scan", source)
-	return scan.Run(ctx, m, scan.Default())
-}
-
-// add takes a source's report in. With several sources the paths begin with
-// the source.
-func (o *scanOutput) add(source string, r *scan.Report, several bool) {
-	o.Verdict = max(o.Verdict, r.Verdict)
-	for k, n := range r.Counts {
-		o.Counts[k] += n
-	}
-	for _, f := range r.Files {
-		if f.Findings == nil {
-			f.Findings = []scan.Finding{}
-		}
-		if several {
-			f.Path = source + "/" + f.Path
-		}
-		o.Files = append(o.Files, f)
-	}
-}
-
-// verdict is the error that a scan ends in: findings outweigh files that could
-// not be read, and those are never exit code 0.
-func (o *scanOutput) verdict(threshold scan.Verdict) error {
-	var unread []error
-	judged := scan.Safe
-	for _, f := range o.Files {
-		if f.Err != nil {
-			unread = append(unread, fmt.Errorf("%s: %w", f.Path, f.Err))
-			continue
-		}
-		judged = max(judged, f.Verdict)
-	}
-	switch {
-	case judged >= threshold:
-		return fail(exitPolicy, fmt.Errorf("the verdict is %s (--fail-on %s)", judged, threshold))
-	case len(unread) > 0:
-		return fail(exitError, errors.Join(unread...))
-	}
-	return nil
-}
-
-func printScan(s *streams, o scanOutput) error {
-	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "FILE\tFORMAT\tVERDICT")
-	for _, f := range o.Files {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", printable(f.Path), f.Format, f.Verdict)
-	}
-	if err := w.Flush(); err != nil {
+	if job.model, job.report, err = job.files.run(ctx, found.name); err != nil {
 		return err
 	}
-	for _, f := range o.Files {
-		for _, x := range f.Findings {
-			fmt.Fprintf(s.out, "\n%s  %s  %s%s\n  %s\n", x.Severity, x.Rule, printable(f.Path), place(x), printable(x.Message))
-			if x.Fix != "" {
-				fmt.Fprintf(s.out, "  fix: %s\n", printable(x.Fix))
-			}
+	return out.add(ctx, job, func(f *scanFile, digest func() (string, error)) error {
+		if run.baseline == nil {
+			return nil
 		}
-	}
-	_, err := fmt.Fprintf(s.out, "\nverdict: %s (%d files)\n", o.Verdict, len(o.Files))
-	return err
+		return run.baseline.accept(f, run.now, digest)
+	})
 }
 
-func place(f scan.Finding) string {
-	var at string
-	if f.Inner != "" {
-		at += " in " + printable(f.Inner)
+func findScanned(ctx context.Context, s *streams, source string, run *scanRun) (*foundSource, error) {
+	if source != "-" {
+		return findSource(ctx, source, run.registry)
 	}
-	if f.Offset != nil {
-		at += fmt.Sprintf(" at offset %d", *f.Offset)
+	in, err := spool(ctx, s.in, run.stdinLimit)
+	if err != nil {
+		return nil, err
 	}
-	return at
+	return &foundSource{name: stdinName, files: in}, nil
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// locationOf is where a source's files are, as the start of a URI reference: a
+// path relative to where the command runs, as code scanning wants it, or an
+// absolute address.
+func locationOf(source string) string {
+	if source == "-" {
+		return ""
+	}
+	info, err := os.Stat(source)
+	if err != nil || strings.HasPrefix(source, "oci:") {
+		return uriPath(strings.TrimSuffix(source, "/") + "/")
+	}
+	dir := source
+	if !info.IsDir() {
+		dir = filepath.Dir(source)
+	}
+	dir = filepath.ToSlash(filepath.Clean(dir))
+	switch {
+	case dir == ".":
+		return ""
+	case filepath.IsAbs(source):
+		return "file:///" + strings.TrimPrefix(uriPath(strings.TrimSuffix(dir, "/")+"/"), "/")
+	}
+	return uriPath(dir + "/")
+}
+
+// writeDraft writes what stands in the way as a baseline without owners. It
+// replaces nothing: who has accepted what must not be lost.
+func writeDraft(s *streams, out *scanOutput, path string) error {
+	b, err := out.draft()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return usage("", "--write-baseline: %w", err)
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "wrote %s: each entry needs an owner, a reason and a day of expiry\n", printable(path))
+	return nil
 }

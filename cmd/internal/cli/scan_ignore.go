@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// ignoreName is the file in the root of a scanned folder that says which files
+// do not count.
+const ignoreName = ".weightsealignore"
+
+// maxIgnore bounds the ignore file, in bytes.
+const maxIgnore = 1 << 20
+
+// ignoreMark says what ignores a file.
+type ignoreMark struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Pattern string `json:"pattern"`
+}
+
+// ignoreRule is one line of the ignore file.
+type ignoreRule struct {
+	ignoreMark
+	expression *regexp.Regexp
+	negated    bool
+}
+
+// readIgnore reads the ignore file of a folder; none is no rules.
+func readIgnore(dir string) ([]ignoreRule, error) {
+	f, err := os.Open(filepath.Join(dir, ignoreName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxIgnore+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxIgnore {
+		return nil, usage("", "%s: more than %s", ignoreName, bytesText(maxIgnore))
+	}
+	return parseIgnore(b)
+}
+
+// parseIgnore reads patterns as gitignore(5) has them: comments, ! to take a
+// file in again, a slash at the end for folders, one elsewhere for the root.
+// The last line that matches decides.
+func parseIgnore(b []byte) ([]ignoreRule, error) {
+	var rules []ignoreRule
+	for i, line := range strings.Split(string(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))), "\n") {
+		text := trimBlanks(strings.TrimSuffix(line, "\r"))
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		r := ignoreRule{ignoreMark: ignoreMark{File: ignoreName, Line: i + 1, Pattern: text}}
+		pattern, negated := strings.CutPrefix(text, "!")
+		r.negated = negated
+		var ok bool
+		if r.expression, ok = compileGlob(pattern, ignoreExpression); !ok {
+			return nil, usage("", "%s:%d: %q is not a glob", ignoreName, i+1, text)
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}
+
+// trimBlanks removes blanks at the end, but not one behind a backslash.
+func trimBlanks(s string) string {
+	short := strings.TrimRight(s, " \t")
+	if strings.HasSuffix(short, `\`) && len(short) < len(s) {
+		return s[:len(short)+1]
+	}
+	return short
+}
+
+func ignoreExpression(p string) string {
+	core, folder := strings.CutSuffix(p, "/")
+	start, end := "^(.*/)?", "(/.*)?$"
+	if strings.Contains(core, "/") {
+		start, core = "^", strings.TrimPrefix(core, "/")
+	}
+	if folder {
+		end = "/.*$"
+	}
+	return start + globBody(core) + end
+}
+
+// ignored gives the line that ignores a file, or nil.
+func ignored(rules []ignoreRule, path string) *ignoreMark {
+	for i := len(rules) - 1; i >= 0; i-- {
+		if !rules[i].expression.MatchString(path) {
+			continue
+		}
+		if rules[i].negated {
+			return nil
+		}
+		mark := rules[i].ignoreMark
+		return &mark
+	}
+	return nil
+}
+
+func (m *ignoreMark) String() string {
+	return fmt.Sprintf("%s line %d: %s", m.File, m.Line, m.Pattern)
+}
