@@ -158,7 +158,7 @@ func TestPickleAttacks(t *testing.T) {
 		{"O5", "PUT of the stack's top", "", "cos\nsystem\n" + "p0\n0S'collections'\n0g0\n(S'ls'\ntR.", unsafe, "WS-PICKLE-002"},
 		{"O5", "name from the memo", "", p4 + short("os") + "\x94" + short("system") + "\x940" + "0h\x00h\x01\x93.", unsafe, "WS-PICKLE-002"},
 		{"O5", "memo stored again", "", p4 + short("collections") + "q\x05" + "0" + short("os") + "q\x050h\x05" + short("system") + "\x93.", unsafe, "WS-PICKLE-002"},
-		{"O6", "memo of an earlier pickle", "", p2 + text("os") + "q\x01." + p4 + "h\x01" + short("system") + "\x93.", unsafe, "WS-PICKLE-013"},
+		{"O6", "memo of an earlier pickle", "", p2 + text("os") + "q\x01." + p4 + "h\x01" + short("system") + "\x93.", unsafe, "WS-PICKLE-014"},
 
 		// O7: numbers.
 		{"O7", "INT 0x1", "", "I0x1\n.", unsafe, "WS-PICKLE-017"},

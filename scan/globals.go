@@ -281,14 +281,27 @@ ConvNormActivation ConvBNReLU InvertedResidual SqueezeExcitation`)
 // knownGadget only raises the severity and the wording of what is unsafe
 // anyway, because it is not on the allow-list.
 func knownGadget(module, name string) bool {
-	top, _, _ := strings.Cut(module, ".")
 	switch {
-	case isGadgetModule(top) || isGadgetModule(module):
+	case gadgetPackage(module):
 		return true
 	case module == "builtins":
 		return isGadgetBuiltin(name)
 	}
 	return isGadgetName(name)
+}
+
+// gadgetPackage says whether a module lies in one of the known packages.
+func gadgetPackage(module string) bool {
+	for {
+		if isGadgetModule(module) {
+			return true
+		}
+		i := strings.LastIndexByte(module, '.')
+		if i < 0 {
+			return false
+		}
+		module = module[:i]
+	}
 }
 
 var isGadgetModule = words(`os posix nt _posixsubprocess subprocess pty popen2 commands sys importlib _frozen_importlib
