@@ -39,7 +39,22 @@ func (archiveDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ve
 	if err != nil {
 		return r.verdict, r.findings, err
 	}
+	if r.verdict == Convertible {
+		packed(r, f, b)
+	}
 	return r.result()
+}
+
+// packed judges a carrier of something that converts by itself: only joblib's
+// own compressed files are converted as they are.
+func packed(r *report, f model.File, b model.Blob) {
+	switch f.Format {
+	case model.Gzip, model.Zlib, model.Bzip2, model.XZ, model.LZMA:
+		if arraysConvert(r, b) {
+			return
+		}
+	}
+	r.add("WS-ARCHIVE-010", -1, "the %s archive holds what has to be converted", f.Format)
 }
 
 // innerName is the name of a compressed file without the ending that says so.
