@@ -108,11 +108,19 @@ func scanTar(ctx context.Context, r *report, b model.Blob) error {
 	return tarTail(r, b, section.pos)
 }
 
+// maxTarFilling bounds the zeros after the last entry that are read: records
+// are of some kilobytes.
+const maxTarFilling = 64 << 20
+
 // tarTail looks at what follows the end blocks: filling up to the record size,
 // of zeros only.
 func tarTail(r *report, b model.Blob, from int64) error {
 	c := newCursor(b, from, b.Size())
 	for c.left() > 0 {
+		if c.pos-from >= maxTarFilling {
+			r.add("WS-LIMIT-001", c.pos, "more than %d bytes of filling after the last entry", maxTarFilling)
+			return nil
+		}
 		n := int(min(c.left(), 4096))
 		at := c.pos
 		buf, err := c.bytes(n)
