@@ -89,6 +89,9 @@ func scanTar(ctx context.Context, r *report, b model.Blob) error {
 		}
 		start := section.pos
 		checkEntryName(r, h.Name, start, seen)
+		if _, again := h.PAXRecords["size"]; again && h.Size < 8<<30 {
+			r.add("WS-ARCHIVE-001", start, "%s has a second size that it does not need: readers take different ones", clip(h.Name)).Inner = clip(h.Name)
+		}
 		switch h.Typeflag {
 		case tar.TypeReg:
 			if h.Size > b.Size()-start {

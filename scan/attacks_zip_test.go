@@ -23,6 +23,7 @@ type zipPart struct {
 	noCentral  bool   // only as a local header
 	before     string // bytes before the local header
 	mode       uint32 // of Unix
+	extra      string
 }
 
 // rawZip writes an archive as it is told.
@@ -64,10 +65,11 @@ func rawZip(parts ...zipPart) string {
 		dir = le.AppendUint32(dir, uint32(len(p.data)))
 		dir = le.AppendUint32(dir, uint32(len(p.data)))
 		dir = le.AppendUint16(dir, uint16(len(p.name)))
-		dir = append(dir, 0, 0, 0, 0, 0, 0, 0, 0)
+		dir = le.AppendUint16(dir, uint16(len(p.extra)))
+		dir = append(dir, 0, 0, 0, 0, 0, 0)
 		dir = le.AppendUint32(dir, p.mode<<16)
 		dir = le.AppendUint32(dir, uint32(at))
-		dir = append(dir, p.name...)
+		dir = append(append(dir, p.name...), p.extra...)
 	}
 	at := len(out)
 	out = append(out, dir...)
@@ -122,6 +124,8 @@ func TestTorchAttacks(t *testing.T) {
 		{"Z2", "local size", "a.pt", change(0, func(p *zipPart) { p.localData = 1 }), unsafe, ""},
 		{"Z2", "local flags", "a.pt", change(0, func(p *zipPart) { p.localFlags = 1 }), unsafe, ""},
 		{"Z2", "local name of a storage", "a.pt", change(1, func(p *zipPart) { p.localName = "a/data/1" }), unsafe, ""},
+		{"Z2", "second name", "a.pt", change(1, func(p *zipPart) { p.extra = "up\x0d\x00\x01\x00\x00\x00\x00a/data/9" }), unsafe, "WS-TORCH-003"},
+		{"Z2", "second name in a plain archive", "a.zip", rawZip(zipPart{name: "a.txt", data: "x", extra: "up\x0a\x00\x01\x00\x00\x00\x00a.pkl"}), unsafe, "WS-ARCHIVE-001"},
 		{"Z3", "twice, evil last", "a.pt", with(entry("a/data.pkl", evilPickle)), unsafe, "WS-PICKLE-002"},
 		{"Z3", "twice, evil first", "a.pt", rawZip(append([]zipPart{entry("a/data.pkl", evilPickle)}, good...)...), unsafe, "WS-PICKLE-002"},
 		{"Z3", "a storage twice", "a.pt", with(entry("a/data/0", storage16)), unsafe, ""},
