@@ -39,7 +39,22 @@ func (archiveDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ve
 	if err != nil {
 		return r.verdict, r.findings, err
 	}
+	if r.verdict == Convertible {
+		packed(r, f, b)
+	}
 	return r.result()
+}
+
+// packed judges a carrier of something that converts by itself: only joblib's
+// own compressed files are converted as they are.
+func packed(r *report, f model.File, b model.Blob) {
+	switch f.Format {
+	case model.Gzip, model.Zlib, model.Bzip2, model.XZ, model.LZMA:
+		if arraysConvert(r, b) {
+			return
+		}
+	}
+	r.add("WS-ARCHIVE-010", -1, "the %s archive holds what has to be converted", f.Format)
 }
 
 // innerName is the name of a compressed file without the ending that says so.
@@ -74,6 +89,9 @@ func scanTar(ctx context.Context, r *report, b model.Blob) error {
 		}
 		start := section.pos
 		checkEntryName(r, h.Name, start, seen)
+		if _, again := h.PAXRecords["size"]; again && h.Size < 8<<30 {
+			r.add("WS-ARCHIVE-001", start, "%s has a second size that it does not need: readers take different ones", clip(h.Name)).Inner = clip(h.Name)
+		}
 		switch h.Typeflag {
 		case tar.TypeReg:
 			if h.Size > b.Size()-start {
@@ -93,11 +111,19 @@ func scanTar(ctx context.Context, r *report, b model.Blob) error {
 	return tarTail(r, b, section.pos)
 }
 
+// maxTarFilling bounds the zeros after the last entry that are read: records
+// are of some kilobytes.
+const maxTarFilling = 64 << 20
+
 // tarTail looks at what follows the end blocks: filling up to the record size,
 // of zeros only.
 func tarTail(r *report, b model.Blob, from int64) error {
 	c := newCursor(b, from, b.Size())
 	for c.left() > 0 {
+		if c.pos-from >= maxTarFilling {
+			r.add("WS-LIMIT-001", c.pos, "more than %d bytes of filling after the last entry", maxTarFilling)
+			return nil
+		}
 		n := int(min(c.left(), 4096))
 		at := c.pos
 		buf, err := c.bytes(n)

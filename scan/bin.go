@@ -32,6 +32,7 @@ type cursor struct {
 	buf       []byte
 	bufAt     int64
 	windowLen int
+	bigEndian bool
 }
 
 func newCursor(r io.ReaderAt, start, end int64) *cursor {
@@ -82,6 +83,9 @@ func (c *cursor) u32() (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
+	if c.bigEndian {
+		return binary.BigEndian.Uint32(b), nil
+	}
 	return le32(b), nil
 }
 
@@ -89,6 +93,9 @@ func (c *cursor) u64() (uint64, error) {
 	b, err := c.bytes(8)
 	if err != nil {
 		return 0, err
+	}
+	if c.bigEndian {
+		return binary.BigEndian.Uint64(b), nil
 	}
 	return le64(b), nil
 }

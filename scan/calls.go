@@ -66,7 +66,7 @@ func (j *streamJudge) callee(c *pickle.Call) (*pickle.Global, bool) {
 // convention is that constructors only keep their arguments; numpy's types
 // convert theirs.
 func (j *streamJudge) calledHolder(c *pickle.Call, g *pickle.Global, module, name string) {
-	if strings.HasPrefix(module, "sklearn.") || module == "numpy" && name != "memmap" {
+	if strings.HasPrefix(module, "sklearn.") || module == "numpy" {
 		return
 	}
 	j.r.add("WS-PICKLE-024", c.Offset, "the constructor of %s is called", globalName(g)).withGlobal(g)
@@ -100,12 +100,10 @@ func baseIsPlain(g *pickle.Global) bool {
 }
 
 // The positions of arguments that a rebuild function would call or keep.
-var (
-	hookAt = map[string]int{
-		"_rebuild_tensor_v2": 5, "_rebuild_tensor_v3": 5, "_rebuild_parameter": 2,
-		"_rebuild_parameter_with_state": 2, "_rebuild_qtensor": 6,
-	}
-)
+var hookAt = map[string]int{
+	"_rebuild_tensor_v2": 5, "_rebuild_tensor_v3": 5, "_rebuild_parameter": 2,
+	"_rebuild_parameter_with_state": 2, "_rebuild_qtensor": 6,
+}
 
 // allowedCall checks the arguments of an allowed call as strictly as the call.
 func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name string) {
@@ -117,18 +115,37 @@ func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name
 	case "torch._tensor._rebuild_from_type_v2":
 		j.fromType(c, g, items)
 		return
+	case "torch._utils._rebuild_parameter_with_state":
+		j.parameterState(c, g, items)
 	case "_codecs.encode":
 		j.encode(c, g, items)
-	case "builtins.bytes", "builtins.bytearray", "builtins.range":
-		j.sized(c, g, items)
+	case "builtins.bytes", "builtins.bytearray":
+		j.sized(c, g, items, maxSizedBytes)
+	case "builtins.range":
+		j.sized(c, g, items, maxSizedRange)
+	case "fractions.Fraction":
+		j.exponent(c, g, items)
 	case "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct":
 		j.ndarrayClass(c, g, items)
+		j.sized(c, g, items, maxSizedBytes)
+	case "numpy.random._pickle.__randomstate_ctor", "numpy.random._pickle.__generator_ctor", "numpy.random._pickle.__bit_generator_ctor":
+		j.takesOnly(c, g, items, isBitGenerator)
+	case "pandas.core.indexes.base._new_Index":
+		j.takesOnly(c, g, items[:min(1, len(items))], func(m, _ string) bool { return strings.HasPrefix(m, "pandas.core.indexes.") })
+	case "numpy.ma.core._mareconstruct":
+		j.takesOnly(c, g, items, func(m, n string) bool { return topOf(m) == "numpy" && n != "memmap" })
 	case "numpy.dtype":
 		j.dtypeCode(c, g, items)
 	case "numpy.ndarray":
 		// Arrays are pickled by _reconstruct; the constructor itself takes
 		// a buffer and strides.
 		j.r.add("WS-PICKLE-024", c.Offset, "the constructor of %s is called", globalName(g)).withGlobal(g)
+	}
+	switch {
+	case name == "newObj" && strings.HasPrefix(module, "sklearn."):
+		j.takesOnly(c, g, items, func(m, _ string) bool { return topOf(m) == "sklearn" })
+	case topOf(module) == "torch" && j.use(g) == class:
+		j.sized(c, g, items, maxSizedTensor)
 	}
 	if at, ok := hookAt[name]; ok && module == "torch._utils" && at < len(items) && !emptyHooks(items[at]) {
 		j.r.add("WS-PICKLE-007", c.Offset, "%s gets backward hooks", globalName(g)).withGlobal(g)
@@ -157,6 +174,10 @@ func (j *streamJudge) fromType(c *pickle.Call, g *pickle.Global, items []pickle.
 	case !ok, j.use(cls) != class && j.use(cls) != foreign && j.use(cls) != holder:
 		j.r.add("WS-PICKLE-007", c.Offset, "%s makes a %s", globalName(g), describe(items[1])).withGlobal(g)
 	}
+	if _, plain := items[2].(*pickle.Tuple); !plain {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s calls %s with arguments that are %s", globalName(g), globalName(fn), describe(items[2])).withGlobal(g)
+		return
+	}
 	inner := &pickle.Call{Opcode: opReduce, Offset: c.Offset, Callee: fn, Args: items[2]}
 	j.allowedCall(inner, fn, m, n)
 	j.state(items[3], c.Offset, c.Opcode)
@@ -179,27 +200,144 @@ func (j *streamJudge) encode(c *pickle.Call, g *pickle.Global, items []pickle.Va
 	j.r.add("WS-PICKLE-007", c.Offset, "%s with another codec than latin1", globalName(g)).withGlobal(g)
 }
 
-// sized keeps a few bytes of pickle from taking the memory of the loader.
-func (j *streamJudge) sized(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
-	for _, v := range items {
-		n, ok := v.(pickle.Int)
-		_, big := v.(pickle.BigInt)
-		if big || ok && n > 1<<30 {
-			j.r.add("WS-PICKLE-007", c.Offset, "%s takes more memory than the file could need", globalName(g)).withGlobal(g)
+// parameterState judges what torch._utils._rebuild_parameter_with_state sets on
+// a parameter, name by name: a dictionary, or a pair of them.
+func (j *streamJudge) parameterState(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	if len(items) < 4 {
+		return
+	}
+	parts := []pickle.Value{items[3]}
+	if t, ok := items[3].(*pickle.Tuple); ok && len(t.Items) == 2 {
+		parts = t.Items
+	}
+	for _, p := range parts {
+		if _, none := p.(pickle.None); none {
+			continue
+		}
+		d, ok := p.(*pickle.Dict)
+		if !ok {
+			j.r.add("WS-PICKLE-007", c.Offset, "%s gets a state that is %s", globalName(g), describe(p)).withGlobal(g)
+			continue
+		}
+		for _, it := range d.Items {
+			if k, _ := text(it.Key); isHookAttribute(k) {
+				j.r.add("WS-PICKLE-007", c.Offset, "%s sets the hooks %s", globalName(g), k).withGlobal(g)
+			}
 		}
 	}
+	j.state(items[3], c.Offset, c.Opcode)
+}
+
+// isHookAttribute knows the attributes of a tensor that hold functions which
+// autograd calls.
+var isHookAttribute = words(`_backward_hooks _post_accumulate_grad_hooks grad_fn _grad_fn backward_hooks`)
+
+// The largest numbers that constructors may be given: pickles of weights give
+// them contents, not sizes.
+const (
+	maxSizedBytes  = 1 << 16
+	maxSizedTensor = 1 << 20
+	maxSizedRange  = 1 << 27
+)
+
+// sized keeps a few bytes of pickle from taking the memory of the loader.
+func (j *streamJudge) sized(c *pickle.Call, g *pickle.Global, items []pickle.Value, most int64) {
+	if volume(items, 0) > most {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s takes more memory than the file could need", globalName(g)).withGlobal(g)
+	}
+}
+
+// volume is the product of the numbers among values, in tuples and in
+// torch.Size too, up to 1<<62.
+func volume(items []pickle.Value, depth int) int64 {
+	const most = 1 << 62
+	if depth > 4 {
+		return most
+	}
+	total := int64(1)
+	for _, v := range items {
+		n := int64(1)
+		switch v := v.(type) {
+		case pickle.Int:
+			n = max(int64(v), 1)
+		case pickle.BigInt:
+			return most
+		case *pickle.Tuple:
+			n = volume(v.Items, depth+1)
+		case *pickle.Call:
+			if args, ok := v.Args.(*pickle.Tuple); ok && depth < 3 {
+				if g, ok := v.Callee.(*pickle.Global); ok && g.Name == "Size" {
+					n = volume(args.Items, depth+1)
+				}
+			}
+		}
+		if n > most/total {
+			return most
+		}
+		total *= n
+	}
+	return total
+}
+
+// exponent refuses the text of a fraction with an exponent: 1e999999999 takes
+// the loader's memory and time.
+func (j *streamJudge) exponent(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	for _, v := range items {
+		if s, ok := text(v); ok && strings.ContainsAny(s, "eE") {
+			j.r.add("WS-PICKLE-007", c.Offset, "%s gets a number with an exponent", globalName(g)).withGlobal(g)
+		}
+	}
+}
+
+// takesOnly judges a function that calls, or makes objects of, what it is
+// given: every global and object among its arguments must be one that take
+// knows.
+func (j *streamJudge) takesOnly(c *pickle.Call, g *pickle.Global, items []pickle.Value, take func(module, name string) bool) {
+	for _, v := range items {
+		if t, ok := v.(*pickle.Tuple); ok {
+			j.takesOnly(c, g, t.Items, take)
+			continue
+		}
+		if in, ok := v.(*pickle.Global); ok && take(in.Mapped()) || !isOpaque(v) {
+			continue
+		}
+		if in, ok := v.(*pickle.Call); ok {
+			if made, ok := j.callee(in); ok && take(made.Mapped()) {
+				continue
+			}
+		}
+		j.r.add("WS-PICKLE-007", c.Offset, "%s gets %s as an argument, which it would call", globalName(g), describe(v)).withGlobal(g)
+	}
+}
+
+// isBitGenerator knows what numpy's own generators are made of.
+func isBitGenerator(module, name string) bool {
+	switch module {
+	case "numpy.random._pickle":
+		return name == "__bit_generator_ctor"
+	case "numpy.random._mt19937", "numpy.random._pcg64", "numpy.random._philox", "numpy.random._sfc64", "numpy.random.bit_generator":
+		return true
+	}
+	return false
 }
 
 // ndarrayClass checks the class that numpy's _reconstruct makes.
 func (j *streamJudge) ndarrayClass(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
 	if len(items) > 0 {
 		if cls, ok := items[0].(*pickle.Global); ok {
-			if u := j.use(cls); u == class || u == holder || u == builder || u == foreign {
+			if u := j.use(cls); u == class || u == holder || u == builder || u == foreign || isMemmap(cls) {
 				return
 			}
 		}
 	}
 	j.r.add("WS-PICKLE-007", c.Offset, "%s makes something else than an array", globalName(g)).withGlobal(g)
+}
+
+// isMemmap knows numpy's memory map. As the class of an array it is an array;
+// made by itself it opens a file.
+func isMemmap(g *pickle.Global) bool {
+	m, n := g.Mapped()
+	return m == "numpy" && n == "memmap"
 }
 
 // dtypeCode checks a dtype's code: numbers and text are plain; objects and
@@ -286,7 +424,7 @@ func (j *streamJudge) plain(c *pickle.Call, g *pickle.Global, v pickle.Value) {
 		case *pickle.Global:
 			switch j.use(v) {
 			case function, constant:
-				if !keeps {
+				if !keeps && !isMemmap(v) {
 					j.r.add("WS-PICKLE-007", c.Offset, "%s gets %s as an argument", globalName(g), globalName(v)).withGlobal(g)
 				}
 			case class, value, holder, builder:

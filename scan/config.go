@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -42,7 +43,7 @@ const maxJSONKeys = 4 << 20
 // scanJSON walks a JSON text. A text that breaks off is judged up to there.
 func scanJSON(r *report, name string, b model.Blob) {
 	lines := strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".ndjson")
-	c := &configWalk{r: r, name: name, seed: maphash.MakeSeed()}
+	c := &configWalk{r: r, name: strings.ToLower(name), seed: maphash.MakeSeed()}
 	l := &jsonLexer{c: newCursor(b, 0, b.Size()), out: c}
 	if err := l.run(lines); err != nil {
 		r.add("WS-CONFIG-004", l.c.pos, "no valid JSON: %v", err)
@@ -65,6 +66,7 @@ type configLevel struct {
 	seen   map[uint64]struct{}
 	index  int
 	class  kerasObject
+	skops  skopsNode
 }
 
 func (c *configWalk) top() *configLevel {
@@ -83,6 +85,7 @@ func (c *configWalk) end() {
 	l := c.top()
 	if l.object {
 		l.class.judge(c.r, l.keyAt)
+		l.skops.judge(c.r, l.keyAt)
 	}
 	c.stack = c.stack[:len(c.stack)-1]
 }
@@ -140,6 +143,9 @@ func (c *configWalk) value(s string, kind byte, off int64) {
 		return
 	}
 	l.class.set(l.key, s, kind)
+	if kind == '"' {
+		l.skops.set(l.key, s)
+	}
 	c.member(l.key, s, kind, l.keyAt)
 }
 
@@ -155,7 +161,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 			c.r.add("WS-CONFIG-001", off, "%s makes the loader import Python files of the model", c.path())
 		}
 	case "trust_remote_code":
-		if s == "true" {
+		if truthy(s) || kind == '{' || kind == '[' {
 			c.r.add("WS-CONFIG-001", off, "%s allows the loader to run code of the model", c.path())
 		}
 	case "_target_", "__target__":
@@ -170,7 +176,8 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		if kind == '"' {
 			c.r.add("WS-CONFIG-001", off, "%s makes the loader import %s", c.path(), clip(s))
 		}
-	case "_attn_implementation", "attn_implementation":
+	case "_attn_implementation", "attn_implementation", "_attn_implementation_internal", "_attn_implementation_autoset",
+		"experts_implementation", "_experts_implementation", "_experts_implementation_internal":
 		if kind == '"' && strings.Contains(s, "/") {
 			c.r.add("WS-CONFIG-001", off, "%s makes the loader fetch code from %s", c.path(), clip(s))
 		}
@@ -179,15 +186,13 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 			checkTemplate(c.r, s, off, c.path())
 		}
 	case "parent_library":
-		if kind == '"' && !isCommonPackage(topOf(s)) {
+		if kind == '"' && !isModelPackage(topOf(s)) {
 			c.r.add("WS-CONFIG-001", off, "%s makes the loader import %s", c.path(), clip(s))
 		}
 	case "base_model_name_or_path":
 		if kind == '"' && outside(s) && s != "" {
 			c.r.add("WS-CONFIG-005", off, "%s is %q", c.path(), clip(s))
 		}
-	case "__loader__":
-		c.skops(s, off)
 	case "path":
 		if c.name == "modules.json" && s != "" && outside(s) {
 			c.r.add("WS-CONFIG-006", off, "%s is %q", c.path(), clip(s))
@@ -197,22 +202,59 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 			c.r.add("WS-CONFIG-001", off, "the module type %s is imported by its name", clip(s))
 		}
 	}
-	if kind == '"' && c.under("weight_map") && strings.HasSuffix(c.name, ".index.json") && outside(s) {
+	if kind == '"' && c.under("weight_map") && strings.Contains(c.name, ".index.") && outside(s) {
 		c.r.add("WS-CONFIG-006", off, "the tensor %s lies in %q", clip(key), clip(s))
+	}
+	if strings.HasPrefix(key, "__") && !isLoaderKey(key) && isAttributeConfig(c.name) {
+		c.r.add("WS-CONFIG-001", off, "%s is set as a private attribute of the configuration", c.path())
 	}
 	if kind == '"' && c.under("chat_template") && key != "template" && key != "name" {
 		checkTemplate(c.r, s, off, c.path())
 	}
 }
 
-// skops judges a node of a skops schema: the kinds that call what they name,
-// and those that only need a class.
-func (c *configWalk) skops(loader string, off int64) {
-	switch loader {
+// isAttributeConfig knows the files whose keys loaders set as attributes of an
+// object.
+var isAttributeConfig = words(`config.json generation_config.json adapter_config.json preprocessor_config.json processor_config.json
+tokenizer_config.json image_processor_config.json feature_extractor_config.json`)
+
+// isModelPackage knows the packages that a model's class may come from.
+var isModelPackage = words(`transformers diffusers peft sentence_transformers timm torchvision optimum`)
+
+// skopsNode is a node of a skops schema (skops/io/_visualize.py): the kind of
+// object, and its class.
+type skopsNode struct{ loader, module, class string }
+
+func (n *skopsNode) set(key, s string) {
+	switch key {
+	case "__loader__":
+		n.loader = s
+	case "__module__":
+		n.module = s
+	case "__class__":
+		n.class = s
+	}
+}
+
+// judge judges the kinds that call what they name, and those that only need a
+// class: that one as a pickle's.
+func (n *skopsNode) judge(r *report, off int64) {
+	if n.loader == "" {
+		return
+	}
+	name := n.module + "." + n.class
+	switch n.loader {
 	case "OperatorFuncNode", "MethodNode", "PartialNode":
-		c.r.add("WS-CONFIG-002", off, "%s: %s calls what it names", c.path(), loader)
+		r.add("WS-CONFIG-002", off, "skops: %s calls %s", n.loader, clip(name))
 	case "FunctionNode", "TypeNode", "ObjectNode", "ReduceNode", "TreeNode":
-		c.r.add("WS-CONFIG-001", off, "%s: %s imports what it names", c.path(), loader)
+		switch classify(&pickle.Global{Module: n.module, Name: n.class}) {
+		case dangerous, forbidden, dotted:
+			if n.module != "" && n.class != "" && topOf(n.module) != "sklearn" && topOf(n.module) != "scipy" && topOf(n.module) != "numpy" {
+				r.add("WS-CONFIG-002", off, "skops: %s imports %s", n.loader, clip(name)).Global = name
+				return
+			}
+		}
+		r.add("WS-CONFIG-001", off, "skops: %s imports %s", n.loader, clip(name))
 	}
 }
 

@@ -69,6 +69,9 @@ func (g *gguf) read() error {
 	if g.version, err = g.c.u32(); err != nil {
 		return err
 	}
+	if v := bits.ReverseBytes32(g.version); g.version > 0xffff && (v == 2 || v == 3) {
+		g.version, g.c.bigEndian = v, true // written for a big-endian machine, numbers and all
+	}
 	if g.version < 2 || g.version > 3 {
 		return fmt.Errorf("version %d: %w", g.version, errUnsupported)
 	}

@@ -151,7 +151,8 @@ var inertGroups = []inertGroup{
 	{words(`re`), words(`_compile`), builder},
 	{words(`copyreg`), words(`_reconstructor`), constant}, // its calls are judged by reconstructor
 	{words(`typing`), words(`Any Union Optional List Dict Tuple`), constant},
-	{words(`numpy`), words(`matrix memmap recarray generic number bool_ bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
+	{words(`numpy`), words(`memmap`), constant}, // opens the file that it is given
+	{words(`numpy`), words(`matrix recarray generic number bool_ bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
 		float16 float32 float64 longdouble complex64 complex128 str_ bytes_ intc uintc longlong ulonglong void datetime64 timedelta64`), holder},
 	{words(`numpy.dtypes`), words(`BoolDType Int8DType Int16DType Int32DType Int64DType UInt8DType UInt16DType UInt32DType
 		UInt64DType Float16DType Float32DType Float64DType Complex64DType Complex128DType StrDType BytesDType ObjectDType`), builder},
@@ -198,7 +199,19 @@ var inertGroups = []inertGroup{
 	{words(`transformers.trainer_utils`), words(`IntervalStrategy SchedulerType HubStrategy SaveStrategy EvaluationStrategy EvalPrediction FSDPOption`), builder},
 	{words(`transformers.trainer_pt_utils`), words(`AcceleratorConfig`), holder},
 	{words(`accelerate.state`), words(`PartialState AcceleratorState GradientState`), holder},
-	{words(`accelerate.utils.dataclasses`), words(`DistributedType DynamoBackend DeepSpeedPlugin GradientAccumulationPlugin`), builder},
+	{words(`accelerate.utils.dataclasses`), words(`DistributedType DynamoBackend`), builder},
+	{words(`accelerate.utils.dataclasses`), words(`DeepSpeedPlugin GradientAccumulationPlugin`), holder},
+	{words(`deepspeed.runtime.fp16.loss_scaler`), words(`LossScaler DynamicLossScaler LossScalerBase`), holder},
+	{words(`deepspeed.runtime.zero.config deepspeed.runtime.zero.offload_config`), words(`ZeroStageEnum OffloadDeviceEnum`), builder},
+	{words(`deepspeed.utils.tensor_fragment`), words(`fragment_address tensor_fragment`), holder},
+	{words(`megatron.core.enums megatron.core.transformer.enums megatron.core.rerun_state_machine megatron.core.optimizer.enums
+		megatron.enums megatron.model.enums`), words(`ModelType Fp8Recipe AttnBackend AttnMaskType AttnType LayerType PositionEmbeddingType
+		RerunDiagnostic RerunMode RerunState`), builder},
+	{words(`megatron.core.transformer.transformer_config megatron.core.optimizer.optimizer_config megatron.core.model_parallel_config
+		megatron.core.distributed.distributed_data_parallel_config`),
+		words(`TransformerConfig MLATransformerConfig OptimizerConfig ModelParallelConfig DistributedDataParallelConfig`), holder},
+	{words(`torchao.quantization.quant_primitives`), words(`MappingType ZeroPointDomain TorchAODType`), builder},
+	{words(`torchao.quantization.granularity torchao.quantization.observer`), words(`PerRow PerTensor PerAxis PerGroup PerToken`), holder},
 	{words(`xgboost.core lightgbm.basic`), words(`Booster`), holder},
 	{words(`xgboost.sklearn`), words(`XGBClassifier XGBRegressor XGBRanker XGBRFClassifier XGBRFRegressor XGBModel`), holder},
 	{words(`lightgbm.sklearn`), words(`LGBMClassifier LGBMRegressor LGBMRanker LGBMModel`), holder},
@@ -226,6 +239,8 @@ func inertPattern(module, name string) (use, bool) {
 		return builder, true
 	case parts[0] == "sklearn" && len(parts) >= 2 && isEstimator(name) && isEstimatorPackage(parts[1]):
 		return holder, true
+	case len(parts) >= 3 && parts[0] == "torchao" && camel && isQuantisedClass(parts[1], name):
+		return holder, true
 	case strings.HasPrefix(module, "torchvision.models.") && camel && isVisionModel(name):
 		return holder, true
 	case len(parts) == 4 && parts[0] == "transformers" && parts[1] == "models" && camel &&
@@ -235,6 +250,22 @@ func inertPattern(module, name string) (use, bool) {
 		return holder, true
 	}
 	return 0, false
+}
+
+// isQuantisedClass knows torchao's tensors and the descriptions of their
+// layouts.
+func isQuantisedClass(sub, name string) bool {
+	switch sub {
+	case "dtypes", "quantization", "float8", "prototype":
+	default:
+		return false
+	}
+	for _, end := range []string{"Tensor", "TensorImpl", "Layout", "MMConfig", "QuantizeTensorKwargs"} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
 }
 
 var isEstimatorPackage = words(`calibration cluster compose covariance cross_decomposition decomposition
@@ -250,14 +281,27 @@ ConvNormActivation ConvBNReLU InvertedResidual SqueezeExcitation`)
 // knownGadget only raises the severity and the wording of what is unsafe
 // anyway, because it is not on the allow-list.
 func knownGadget(module, name string) bool {
-	top, _, _ := strings.Cut(module, ".")
 	switch {
-	case isGadgetModule(top) || isGadgetModule(module):
+	case gadgetPackage(module):
 		return true
 	case module == "builtins":
 		return isGadgetBuiltin(name)
 	}
 	return isGadgetName(name)
+}
+
+// gadgetPackage says whether a module lies in one of the known packages.
+func gadgetPackage(module string) bool {
+	for {
+		if isGadgetModule(module) {
+			return true
+		}
+		i := strings.LastIndexByte(module, '.')
+		if i < 0 {
+			return false
+		}
+		module = module[:i]
+	}
 }
 
 var isGadgetModule = words(`os posix nt _posixsubprocess subprocess pty popen2 commands sys importlib _frozen_importlib

@@ -176,6 +176,9 @@ func (h *hdf5) superblock() (root int64, err error) {
 	default:
 		return 0, fmt.Errorf("the superblock's version %d is not followed", s[8])
 	}
+	if end > size-start {
+		h.r.add("WS-HDF5-003", size, "the file ends %d bytes too early", end-(size-start))
+	}
 	if end >= 0 && end < size-start && end < size {
 		h.r.add("WS-HDF5-004", start+end, "%d bytes after the file's own end", size-start-end)
 	}

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bufio"
 	"bytes"
 	"compress/bzip2"
 	"compress/flate"
@@ -37,6 +38,9 @@ func inflated(shared *budget, open opener, size int64) (io.ReaderAt, int64, erro
 		return partly(first, err)
 	}
 	if len(first) <= smallMember {
+		if n := restOf(r); n > 0 {
+			return partly(first, &trailingError{n})
+		}
 		if size >= 0 && int64(len(first)) != size {
 			return partly(first, fmt.Errorf("holds %d bytes, %d are declared", len(first), size))
 		}
@@ -46,6 +50,9 @@ func inflated(shared *budget, open opener, size int64) (io.ReaderAt, int64, erro
 	n += int64(len(first))
 	if err != nil {
 		return partly(first, err)
+	}
+	if k := restOf(r); k > 0 {
+		return partly(first, &trailingError{k})
 	}
 	if size >= 0 && n != size {
 		return partly(first, fmt.Errorf("holds %d bytes, %d are declared", n, size))
@@ -136,7 +143,59 @@ func (w *rewinding) seek(off int64) error {
 }
 
 func flateOpener(r io.ReaderAt, off, n int64) opener {
-	return func() (io.ReadCloser, error) { return flate.NewReader(io.NewSectionReader(r, off, n)), nil }
+	return func() (io.ReadCloser, error) {
+		in := newExact(r, off, n)
+		return &exactReader{flate.NewReader(in), in}, nil
+	}
+}
+
+// exact is a stream that decompressors take byte by byte, so that it knows
+// where they stopped.
+type exact struct {
+	*bufio.Reader
+	left int64
+}
+
+func newExact(r io.ReaderAt, off, n int64) *exact {
+	return &exact{bufio.NewReaderSize(io.NewSectionReader(r, off, n), 64<<10), n}
+}
+
+func (e *exact) ReadByte() (byte, error) {
+	b, err := e.Reader.ReadByte()
+	if err == nil {
+		e.left--
+	}
+	return b, err
+}
+
+func (e *exact) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	e.left -= int64(n)
+	return n, err
+}
+
+// exactReader decompresses a stream, and knows how much of it is left.
+type exactReader struct {
+	io.ReadCloser
+	in *exact
+}
+
+func (e *exactReader) rest() int64 { return e.in.left }
+
+// restOf is the number of bytes that follow the end of compressed data; 0
+// where the decompressor itself sees to that.
+func restOf(r io.ReadCloser) int64 {
+	if e, ok := r.(*exactReader); ok {
+		return e.rest()
+	}
+	return 0
+}
+
+// trailingError says that bytes follow the end of compressed data.
+type trailingError struct{ n int64 }
+
+func (e *trailingError) Error() string {
+	return fmt.Sprintf("%d bytes follow the compressed data", e.n)
 }
 
 // compressedOpener gives the decompressor for a single-stream format, or nil.
@@ -146,7 +205,14 @@ func compressedOpener(f model.Format, r io.ReaderAt, size int64) opener {
 	case model.Gzip:
 		return func() (io.ReadCloser, error) { return gzip.NewReader(section()) }
 	case model.Zlib:
-		return func() (io.ReadCloser, error) { return zlib.NewReader(section()) }
+		return func() (io.ReadCloser, error) {
+			in := newExact(r, 0, size)
+			z, err := zlib.NewReader(in)
+			if err != nil {
+				return nil, err
+			}
+			return &exactReader{z, in}, nil
+		}
 	case model.Bzip2:
 		return func() (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(section())), nil }
 	case model.Zstd:
@@ -175,11 +241,19 @@ func scanCompressed(ctx context.Context, r *report, f model.File, b model.Blob) 
 	}
 	depth, shared := nest(b)
 	ra, size, err := inflated(shared, open, -1)
+	var trailing *trailingError
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		switch {
+		case errors.As(err, &trailing):
+			at := b.Size() - trailing.n
+			r.add("WS-ARCHIVE-002", at, "%v", err)
+			if err := (nested{}).scanWith(ctx, r, depth, shared, fmt.Sprintf("bytes %d-%d", at, b.Size()),
+				io.NewSectionReader(b, at, trailing.n), trailing.n); err != nil {
+				return err
+			}
 		case errors.Is(err, errLimit), errors.Is(err, xz.ErrLimit):
 			r.add("WS-LIMIT-001", -1, "the decompressed content: %v", err)
 		case errors.Is(err, xz.ErrUnsupported):

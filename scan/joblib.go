@@ -1,11 +1,16 @@
 package scan
 
 import (
+	"errors"
 	"io"
 	"math/big"
 	"strings"
 
+	"github.com/weightseal/weightseal/format"
+	"github.com/weightseal/weightseal/format/joblib"
+	"github.com/weightseal/weightseal/format/numpy"
 	"github.com/weightseal/weightseal/format/pickle"
+	"github.com/weightseal/weightseal/model"
 )
 
 // joblibRun runs pickles with the arrays that joblib writes between opcodes
@@ -94,6 +99,32 @@ func joblibArray(ra io.ReaderAt, b pickle.Build, at, end int64) (n int64, object
 		return end - at, false // the stream then ends too early, and is malformed
 	}
 	return n, false
+}
+
+// arraysConvert asks the codec whether the arrays of a pickle, perhaps
+// compressed, convert, and records why not. It is false where the file is no
+// pickle of arrays at all.
+func arraysConvert(r *report, b model.Blob) bool {
+	_, err := joblib.Open(b, b.Size(), joblib.Limits{Pickle: pickleLimits()})
+	var (
+		unsupported *format.UnsupportedError
+		forbidden   *numpy.ForbiddenError
+		stream      *pickle.Error
+	)
+	switch {
+	case err == nil:
+	case errors.As(err, &unsupported):
+		r.add("WS-TORCH-008", -1, "%v", err)
+	case errors.As(err, &forbidden):
+		for _, g := range forbidden.Globals {
+			r.add("WS-PICKLE-003", g.Offset, "%s is nothing that arrays are made of, and no container of torch.save holds it", globalName(g)).withGlobal(g)
+		}
+	case errors.As(err, &stream):
+		return false
+	default:
+		r.add("WS-PICKLE-020", -1, "%v", err)
+	}
+	return true
 }
 
 func isObjectDtype(v pickle.Value) bool {

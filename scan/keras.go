@@ -88,6 +88,10 @@ func (k *kerasObject) judge(r *report, off int64) {
 		r.add("WS-KERAS-001", off, "%s runs code of the configuration", shown)
 	case k.name == "function" && !isKerasFunction(k.configText):
 		r.add("WS-KERAS-001", off, "the function %s of %s is called", clip(k.configText), clip(k.module))
+	case k.module != "" && k.name != "function" && k.name[0] >= 'a' && k.name[0] <= 'z' && !(k.module == "builtins" && isKerasBuiltin(k.name)):
+		r.add("WS-KERAS-001", off, "%s is a function that loading the model finds and calls", shown)
+	case k.module != "builtins" && k.name != "function" && !isKerasPackage(topOf(k.module)) && (isStdlib(topOf(k.module)) || isCommonPackage(topOf(k.module))):
+		r.add("WS-KERAS-001", off, "%s is imported and made by loading the model", shown)
 	case k.module == "" || k.module == "builtins" && isKerasBuiltin(k.name):
 		if !isKerasLayer(k.name) && k.module == "" && k.name != "function" {
 			r.add("WS-KERAS-002", off, "%s is no class of Keras that is known here", shown)
@@ -100,6 +104,10 @@ func (k *kerasObject) judge(r *report, off int64) {
 		r.add("WS-KERAS-002", off, "%s is registered by another package", clip(k.registered))
 	}
 }
+
+// isKerasPackage knows the packages whose classes Keras models are made of.
+var isKerasPackage = words(`keras tensorflow tf_keras keras_core keras_cv keras_hub keras_nlp tensorflow_addons tensorflow_hub
+tensorflow_probability transformers`)
 
 // isCodeLayer knows the classes that hold code, or load what they are given.
 var isCodeLayer = words(`Lambda __lambda__ TorchModuleWrapper TFSMLayer FlaxLayer JaxLayer StringLookupFromFile`)

@@ -26,15 +26,25 @@ func (pickleDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ver
 	if skip > 0 {
 		r.add("WS-PICKLE-014", 0, "%d bytes before the first opcode", skip)
 	}
-	err := scanStreams(ctx, r, b, skip)
+	made := false
+	err := eachStream(ctx, r, b, skip, func(s *pickle.Stream) { made = made || len(s.Calls) > 0 })
 	if err != nil {
 		return r.verdict, r.findings, err
+	}
+	if r.verdict == Convertible && !made {
+		r.add("WS-TORCH-008", -1, "a pickle of plain data, with no array in it: there is nothing to convert")
+	} else if r.verdict == Convertible && !arraysConvert(r, b) {
+		r.add("WS-PICKLE-016", -1, "the arrays in it cannot be read")
 	}
 	return r.result()
 }
 
 // scanStreams judges the pickles from offset start to the end of the blob.
 func scanStreams(ctx context.Context, r *report, b model.Blob, start int64) error {
+	return eachStream(ctx, r, b, start, func(*pickle.Stream) {})
+}
+
+func eachStream(ctx context.Context, r *report, b model.Blob, start int64, see func(*pickle.Stream)) error {
 	size := b.Size()
 	for n := 0; start < size || n == 0; n++ {
 		if err := ctx.Err(); err != nil {
@@ -58,6 +68,7 @@ func scanStreams(ctx context.Context, r *report, b model.Blob, start int64) erro
 			r.add("WS-PICKLE-013", start, "%v", err)
 			return nil
 		}
+		see(s)
 		j := streamJudge{ctx: ctx, r: r, s: s, blob: b, source: b}
 		jerr := j.judge(err)
 		for _, in := range run.inner {
@@ -124,7 +135,7 @@ func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error 
 
 // pickleLimits bounds one pickle.
 func pickleLimits() pickle.Limits {
-	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10}
+	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10, Lenient: true}
 }
 
 // streamJudge judges one pickle stream.

@@ -158,6 +158,8 @@ func archiveRules() []Rule {
 			"The archive carries free bytes that no tool for models writes.", fixRewrite},
 		{"WS-ARCHIVE-009", "archive of a kind that is not opened", medium, Unknown,
 			"The container is recognised but not opened, so its content is not judged.", "unpack it and scan the content"},
+		{"WS-ARCHIVE-010", "weights inside an archive", low, Review,
+			"What the archive holds could be converted, but not in the archive: it would be shipped as it is.", "unpack the archive, and convert what is in it"},
 	}
 }
 

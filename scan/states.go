@@ -81,13 +81,95 @@ func (j *streamJudge) state(v pickle.Value, off int64, op byte) {
 	for _, p := range parts {
 		switch p := p.(type) {
 		case *pickle.Dict:
-			for _, it := range p.Items {
-				if k, ok := text(it.Key); ok && strings.HasPrefix(k, "__") && k != "__orig_class__" {
-					j.r.add("WS-PICKLE-011", off, "the attribute %s is set", clip(k)).withOpcode(op)
-				}
-			}
+			j.attributes(p.Items, off, op)
+		case *pickle.Call:
+			j.madeState(p, off, op, 0)
 		case *pickle.Global, *pickle.Extension, *pickle.Persistent, *pickle.Buffer:
 			j.r.add("WS-PICKLE-010", off, "the state is %s", describe(p)).withOpcode(op)
 		}
 	}
+}
+
+// attributes judges the names that a state sets.
+func (j *streamJudge) attributes(items []pickle.Item, off int64, op byte) {
+	for _, it := range items {
+		j.attribute(it.Key, off, op)
+	}
+}
+
+func (j *streamJudge) attribute(key pickle.Value, off int64, op byte) {
+	if k, ok := text(key); ok {
+		if strings.HasPrefix(k, "__") && k != "__orig_class__" {
+			j.r.add("WS-PICKLE-011", off, "the attribute %s is set", clip(k)).withOpcode(op)
+		}
+		return
+	}
+	if isOpaque(key) {
+		j.r.add("WS-PICKLE-011", off, "the name of an attribute is %s", describe(key)).withOpcode(op)
+	}
+}
+
+// madeState judges a state that is the result of a call: a dictionary of
+// another class sets attributes as a plain one does.
+func (j *streamJudge) madeState(c *pickle.Call, off int64, op byte, depth int) {
+	g, ok := j.callee(c)
+	if !ok {
+		return // has a finding as a call
+	}
+	if !makesDict(g) {
+		return // only a class with a __setstate__ of its own takes it
+	}
+	j.attributes(c.Items, off, op)
+	args, _ := c.Args.(*pickle.Tuple)
+	if args == nil {
+		return
+	}
+	for _, a := range args.Items {
+		j.pairs(a, off, op, depth)
+	}
+}
+
+// pairs judges what a dictionary is made of: another one, or keys with values.
+func (j *streamJudge) pairs(v pickle.Value, off int64, op byte, depth int) {
+	var items []pickle.Value
+	switch v := v.(type) {
+	case *pickle.Dict:
+		j.attributes(v.Items, off, op)
+	case *pickle.List:
+		items = v.Items
+	case *pickle.Tuple:
+		items = v.Items
+	case *pickle.Set:
+		items = v.Items
+	case *pickle.Call:
+		if g, ok := j.callee(v); depth < maxDepth && ok && makesDict(g) {
+			j.madeState(v, off, op, depth+1)
+			return
+		}
+		j.r.add("WS-PICKLE-011", off, "the names of attributes come from %s", describe(v)).withOpcode(op)
+	}
+	for _, it := range items {
+		switch it := it.(type) {
+		case *pickle.Tuple:
+			if len(it.Items) > 0 {
+				j.attribute(it.Items[0], off, op)
+			}
+		case *pickle.List:
+			if len(it.Items) > 0 {
+				j.attribute(it.Items[0], off, op)
+			}
+		default:
+			j.r.add("WS-PICKLE-011", off, "the name of an attribute comes from %s", describe(it)).withOpcode(op)
+		}
+	}
+}
+
+// makesDict says whether a class is a dictionary.
+func makesDict(g *pickle.Global) bool {
+	m, n := g.Mapped()
+	switch m + "." + n {
+	case "builtins.dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict":
+		return true
+	}
+	return strings.HasSuffix(n, "AttributeDict") || n == "Bunch"
 }

@@ -50,7 +50,7 @@ func (t *templateScan) run() {
 		}
 	}
 	// Pieces of a name that are put together at run time.
-	if all := strings.ReplaceAll(t.literals.String(), "\x00", ""); t.unsafe == "" && t.odd != "" && hasDunder(all) {
+	if t.unsafe == "" && hasDunder(t.literals.String()) {
 		t.unsafe = "a name with double underscores is put together from pieces"
 	}
 }
@@ -82,11 +82,29 @@ func (t *templateScan) code(i int, open byte) int {
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '-' && t.prev == "":
 			i++
 		default:
-			t.prev = string(c)
+			t.sign(c)
 			i++
 		}
 	}
 	return i
+}
+
+// sign takes a character that is no name and no text. What is called or cut
+// without a name cannot be told before the template runs.
+func (t *templateScan) sign(c byte) {
+	switch {
+	case c == '(' && (t.prev == "]" || t.prev == ")"):
+		t.note(&t.odd, "a call of something that has no name")
+	case c == '[' && t.prev == "''":
+		t.note(&t.odd, "a part of a text")
+	case c != '=' && t.prev == "attribute=" || c == '(' && t.prev == "attribute=":
+		t.note(&t.odd, "an attribute by a name made at run time")
+	}
+	if c == '=' && t.prev == "attribute" {
+		t.prev = "attribute="
+		return
+	}
+	t.prev = string(c)
 }
 
 func isNameByte(c byte) bool {
@@ -108,6 +126,8 @@ func nextByte(s string, i int) byte {
 // word judges a name in the code; statement says that it begins a {% %} block.
 func (t *templateScan) word(w string, next byte, statement bool) {
 	switch {
+	case t.prev == "attribute=":
+		t.note(&t.odd, "an attribute by a name made at run time")
 	case strings.HasPrefix(w, "__") && len(w) > 2 || t.prev == "." && strings.HasPrefix(w, "_"):
 		t.note(&t.unsafe, "the name "+clip(w))
 	case statement && (w == "import" || w == "include" || w == "extends" || w == "from"):
@@ -145,6 +165,9 @@ func (t *templateScan) literal(i int) int {
 	}
 	k = min(k, len(t.s))
 	text := unescape(t.s[min(i+1, k):k])
+	if what := oddPiece(text, t.prev, nextByte(t.s, k+1)); what != "" {
+		t.note(&t.odd, what)
+	}
 	if hasDunder(text) {
 		t.note(&t.unsafe, "the text "+strconv.Quote(clip(text))+" names an attribute of Python's own")
 	}
@@ -152,6 +175,37 @@ func (t *templateScan) literal(i int) int {
 		t.literals.WriteString(text)
 	}
 	return k + 1
+}
+
+// oddPiece says what is odd about a text in the code: pieces that names with
+// underscores can be made of, and the name of the filter that reaches
+// attributes. prev is the token before it, next the character behind.
+func oddPiece(s, prev string, next byte) string {
+	shown := strconv.Quote(clip(s))
+	switch {
+	case s == "attr" && (prev == "(" || prev == ","):
+		return "the filter attr, by its name"
+	case strings.HasPrefix(s, "__") || strings.HasSuffix(s, "__"):
+		return "the text " + shown + ", a part of a name with double underscores"
+	case strings.Trim(s, "_") == "" && s != "" && (next == '*' || next == '~' || next == '+' || next == '%'),
+		strings.Trim(s, "_") == "" && s != "" && (prev == "~" || prev == "+" || prev == "*"):
+		return "the text " + shown + ", put together with others"
+	case strings.Contains(s, "%c"), strings.Contains(s, "{:c}"):
+		return "a text that makes characters of numbers"
+	case next == '|' && strings.Contains(s, "_") && strings.Count(s, "_") >= 4 && isNameLike(s):
+		return "the text " + shown + " is changed into another"
+	}
+	return ""
+}
+
+// isNameLike says whether a text is letters, digits and underscores.
+func isNameLike(s string) bool {
+	for i := range len(s) {
+		if !isNameByte(s[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *templateScan) note(where *string, what string) {

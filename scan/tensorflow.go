@@ -1,11 +1,16 @@
 package scan
 
+import "strings"
+
 // graphWalk goes through a TensorFlow graph: its nodes and its library of
 // functions. Field numbers: tensorflow/core/protobuf/{saved_model,meta_graph}.proto,
 // tensorflow/core/framework/{graph,function,node_def}.proto.
 type graphWalk struct {
 	r     *report
 	nodes int
+	// saving says that the walk is in the function with which a SavedModel
+	// writes its own variables.
+	saving bool
 }
 
 func (g *graphWalk) savedModel(m *message) error {
@@ -61,7 +66,11 @@ func (g *graphWalk) library(m *message) error {
 		if err != nil {
 			return err
 		}
+		g.saving = false
 		return fn.each(func() error {
+			if fn.num == 1 { // signature
+				return g.signature(fn)
+			}
 			if fn.num != 3 { // node_def
 				return nil
 			}
@@ -74,26 +83,52 @@ func (g *graphWalk) library(m *message) error {
 	})
 }
 
-func (g *graphWalk) node(m *message) error {
-	at := m.start
-	return m.each(func() error {
-		if m.num != 2 { // op
+// signature reads a function's name, which comes before its nodes.
+func (g *graphWalk) signature(fn *message) error {
+	sub, err := fn.sub()
+	if err != nil {
+		return err
+	}
+	return sub.each(func() error {
+		if sub.num != 1 { // name
 			return nil
 		}
-		op, err := m.text()
-		if err != nil {
-			return err
-		}
-		g.nodes++
-		switch {
-		case isReachingOp(op):
-			g.r.add("WS-TF-001", at, "the operator %s", op)
-		case !isGraphOp(op):
-			g.r.add("WS-TF-003", at, "the operator %s", clip(op))
-		}
-		return nil
+		name, err := sub.text()
+		g.saving = strings.HasPrefix(name, "__inference__traced_save")
+		return err
 	})
 }
+
+func (g *graphWalk) node(m *message) error {
+	at := m.start
+	var name, op string
+	err := m.each(func() (err error) {
+		switch m.num {
+		case 1:
+			name, err = m.text()
+		case 2:
+			op, err = m.text()
+		}
+		return err
+	})
+	if err != nil || op == "" {
+		return err
+	}
+	g.nodes++
+	switch {
+	case isSavingOp(op) && (g.saving || strings.HasPrefix(name, "save/")):
+		// Every SavedModel has them: it is a program all the same.
+	case isReachingOp(op):
+		g.r.add("WS-TF-001", at, "the operator %s", op)
+	case !isGraphOp(op):
+		g.r.add("WS-TF-003", at, "the operator %s", clip(op))
+	}
+	return nil
+}
+
+// isSavingOp knows the operators with which a SavedModel writes its variables
+// when it is told to.
+var isSavingOp = words(`SaveV2 MergeV2Checkpoints ShardedFilename`)
 
 // isReachingOp says whether an operator reaches files, the network, processes
 // or Python.

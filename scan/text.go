@@ -53,6 +53,9 @@ func (textDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdi
 	case bytes.HasPrefix(start, []byte("version https://git-lfs.github.com/spec/")):
 		r.add("WS-TEXT-003", 0, "the content was not downloaded")
 		return r.result()
+	case isRData(start):
+		r.add("WS-RDS-001", 0, "an R serialisation as text")
+		return r.result()
 	case unpickledByName(f) && ext(f.Path) != ".pth":
 		// A loader that goes by the name unpickles it, whatever it is.
 		if err := scanStreams(ctx, r, b, leading(start)); err != nil {
@@ -76,9 +79,14 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 	case e == ".pth":
 		checkSiteFile(r, b)
 	case e == ".jinja" || e == ".jinja2" || e == ".j2":
-		checkTemplate(r, string(peek(b, b.Size(), 0, maxProtoText)), 0, path.Base(f.Path))
-	case bytes.HasPrefix(bytes.TrimLeft(start, "\ufeff \t\r\n"), []byte("<")):
-		checkXML(r, start)
+		if b.Size() > maxTemplate {
+			r.add("WS-LIMIT-001", -1, "a template of more than %d bytes", maxTemplate)
+		}
+		checkTemplate(r, string(peek(b, b.Size(), 0, maxTemplate)), 0, path.Base(f.Path))
+	case strings.HasPrefix(path.Base(strings.ToLower(f.Path)), "requirements") && e == ".txt":
+		checkRequirements(r, b)
+	case f.Format != model.Markdown && bytes.HasPrefix(bytes.TrimLeft(start, "\ufeff \t\r\n"), []byte("<")):
+		checkXML(r, b)
 	case f.Format == model.YAML || e == ".yaml" || e == ".yml" || path.Base(f.Path) == "MLmodel":
 		checkYAML(r, b)
 	}
@@ -131,83 +139,60 @@ func checkSiteFile(r *report, b model.Blob) {
 	}
 }
 
-// checkXML judges markup by its beginning: entities are declared there.
-func checkXML(r *report, start []byte) {
-	s := string(start)
-	if i := strings.Index(s, "<!ENTITY"); i >= 0 {
-		r.add("WS-TEXT-001", int64(i), "the document declares entities")
-	} else if i := strings.Index(s, "<!DOCTYPE"); i >= 0 {
-		decl, _, _ := strings.Cut(s[i:], ">")
-		if strings.Contains(decl, "SYSTEM") || strings.Contains(decl, "[") {
-			r.add("WS-TEXT-001", int64(i), "the document has a document type of its own")
-		}
-	}
-	switch {
-	case strings.Contains(s, "<PMML"):
-		r.add("WS-TEXT-002", 0, "a PMML model")
-	case strings.Contains(s, "<net ") && strings.Contains(s, "<layers"):
-		r.add("WS-TEXT-002", 0, "an OpenVINO model")
-	case strings.Contains(s, "<svg"), strings.Contains(strings.ToLower(s), "<html"):
-		if strings.Contains(strings.ToLower(s), "<script") {
-			r.add("WS-CODE-004", 0, "the document has scripts")
-		}
-	}
-}
+// maxTemplate bounds a template in a file of its own.
+const maxTemplate = 8 << 20
 
-// checkYAML judges YAML by its lines: tags that make a full loader construct
-// objects, and the keys that make programs import what they name.
-func checkYAML(r *report, b model.Blob) {
+// checkRequirements looks for packages that pip would take from elsewhere than
+// its own index.
+func checkRequirements(r *report, b model.Blob) {
 	off := int64(0)
-	for line := range bytes.Lines(peek(b, b.Size(), 0, 16<<20)) {
-		s := string(line)
-		code, _, _ := strings.Cut(s, " #")
-		switch tag := yamlTag(code); {
-		case strings.HasPrefix(s, "%TAG"):
-			r.add("WS-CONFIG-002", off, "a directive that renames tags: %s", clip(strings.TrimSpace(s)))
-		case strings.Contains(code, "python/") && strings.Contains(code, "!"), strings.Contains(code, "tag:yaml.org,2002:py"):
-			r.add("WS-CONFIG-002", off, "a tag that makes Python objects: %s", clip(strings.TrimSpace(code)))
-		case strings.Contains(tag, "%"):
-			r.add("WS-CONFIG-002", off, "a tag that hides its name: %s", clip(tag))
-		case tag != "" && !isYAMLTag(tag):
-			r.add("WS-CONFIG-001", off, "the tag %s makes an object", clip(tag))
+	for line := range bytes.Lines(peek(b, b.Size(), 0, maxProtoText)) {
+		s, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(string(line))), " #")
+		switch {
+		case strings.HasPrefix(s, "#"):
+		case strings.HasPrefix(s, "-i "), strings.HasPrefix(s, "--index-url"), strings.HasPrefix(s, "--extra-index-url"),
+			strings.HasPrefix(s, "--find-links"), strings.HasPrefix(s, "-f "), strings.HasPrefix(s, "--trusted-host"), strings.Contains(s, "://"):
+			r.add("WS-CONFIG-005", off, "installing the requirements takes packages from %s", clip(s))
 		}
-		checkYAMLKey(r, off, code)
 		off += int64(len(line))
 	}
 }
 
-// yamlTag gives the tag of a line's value: a word with an exclamation mark in
-// front, at the beginning or after an indicator.
-func yamlTag(line string) string {
-	for i, c := range []byte(line) {
-		if c != '!' {
-			continue
-		}
-		before := strings.TrimRight(line[:i], " \t")
-		if before == "" || i > 0 && (line[i-1] == ' ' || line[i-1] == '\t' || line[i-1] == '[' || line[i-1] == '{') &&
-			strings.IndexByte(":-?[{,", before[len(before)-1]) >= 0 {
-			tag := strings.Fields(line[i:])[0]
-			if len(tag) > 1 && tag[1] != '=' {
-				return tag
-			}
+// checkXML judges markup: a parser reads or fetches what entities and document
+// types name.
+func checkXML(r *report, b model.Blob) {
+	if at, ok := find(b, "<!ENTITY"); ok {
+		r.add("WS-TEXT-001", at, "the document declares entities")
+	} else if at, ok := find(b, "<!DOCTYPE"); ok {
+		decl, _, _ := strings.Cut(string(peek(b, b.Size(), at, 64<<10)), ">")
+		if strings.Contains(decl, "SYSTEM") || strings.Contains(decl, "[") {
+			r.add("WS-TEXT-001", at, "the document has a document type of its own")
 		}
 	}
-	return ""
+	switch {
+	case contains(b, "<PMML"):
+		r.add("WS-TEXT-002", 0, "a PMML model")
+	case contains(b, "<net ") && contains(b, "<layers"):
+		r.add("WS-TEXT-002", 0, "an OpenVINO model")
+	case contains(b, "<script"), contains(b, "<SCRIPT"), contains(b, "javascript:"):
+		r.add("WS-CODE-004", 0, "the document has scripts")
+	}
 }
 
-// isYAMLTag knows the tags of the core schema.
-var isYAMLTag = words(`!!str !!int !!float !!bool !!null !!map !!seq !!set !!omap !!pairs !!binary !!timestamp !!merge !!value`)
+func contains(b model.Blob, what string) bool {
+	_, ok := find(b, what)
+	return ok
+}
 
-func checkYAMLKey(r *report, off int64, line string) {
-	key, value, ok := strings.Cut(line, ":")
-	key = strings.Trim(strings.TrimLeft(key, " \t-{"), `"' `)
-	value = strings.TrimSpace(value)
-	switch {
-	case !ok || !isLoaderKey(key):
-	case key == "trust_remote_code" && !strings.HasPrefix(strings.ToLower(value), "true"):
-	case key == "python_function" || key == "auto_map" || value != "":
-		r.add("WS-CONFIG-001", off, "%s: %s", key, clip(value))
+// find looks for a short text in a file.
+func find(b model.Blob, what string) (int64, bool) {
+	const step = 256 << 10
+	for at := int64(0); at < b.Size(); at += step {
+		if i := bytes.Index(peek(b, b.Size(), at, step+len(what)), []byte(what)); i >= 0 {
+			return at + int64(i), true
+		}
 	}
+	return 0, false
 }
 
 // isPickle says whether an unpickler that is given the file would do something:

@@ -41,6 +41,15 @@ func (torchDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verd
 		return r.verdict, r.findings, cerr
 	}
 	r.broken(err)
+	if f.Format == model.TorchZip || f.Format == model.TorchScript {
+		// Say what hides between the records.
+		if d := readZip(&report{}, b, b.Size()); d != nil {
+			d.r = r
+			if gerr := d.scanGaps(ctx, b); gerr != nil {
+				return r.verdict, r.findings, gerr
+			}
+		}
+	}
 	if c == nil || len(c.Streams) == 0 {
 		// Nothing was understood: look at the pieces one by one.
 		if perr := scanPieces(ctx, r, f, b); perr != nil {
@@ -99,12 +108,23 @@ func judgeRecords(ctx context.Context, r *report, b model.Blob, c *torch.Checkpo
 		return nil
 	}
 	for _, rec := range c.Records {
-		if rec.Known || c.Container == torch.TorchScript && scriptRecord(rec.Name) {
+		script := c.Container == torch.TorchScript
+		if script && isScriptSource(rec.Name) || rec.Known && !(script && isScriptTable(rec.Name)) {
 			continue
 		}
 		ra, size, err := openRecord(b, rec)
 		if err != nil {
 			r.add("WS-TORCH-003", rec.Offset, "record %s: %v", rec.Name, err).Inner = rec.Name
+			continue
+		}
+		if script && isScriptTable(rec.Name) {
+			depth, shared := nest(b)
+			one := &report{verdict: Review}
+			err := scanStreams(ctx, one, &member{ra, size, depth + 1, shared}, 0)
+			r.merge(rec.Name, one.verdict, one.findings)
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		r.add("WS-TORCH-006", rec.Offset, "record %s", clip(rec.Name)).Inner = rec.Name
@@ -115,10 +135,16 @@ func judgeRecords(ctx context.Context, r *report, b model.Blob, c *torch.Checkpo
 	return nil
 }
 
-// scriptRecord says whether a TorchScript archive has the record by right: code
-// that torch's own interpreter runs, and its debug tables.
-func scriptRecord(name string) bool {
-	return strings.HasPrefix(name, "code/") && (strings.HasSuffix(name, ".py") || strings.HasSuffix(name, ".debug_pkl"))
+// isScriptSource says whether a TorchScript archive has the record by right:
+// code that torch's own interpreter runs.
+func isScriptSource(name string) bool {
+	return strings.HasPrefix(name, "code/") && strings.HasSuffix(name, ".py")
+}
+
+// isScriptTable says whether a record is one of its debug tables, which are
+// pickles of plain data.
+func isScriptTable(name string) bool {
+	return strings.HasPrefix(name, "code/") && strings.HasSuffix(name, ".debug_pkl")
 }
 
 func openRecord(b model.Blob, rec torch.Record) (io.ReaderAt, int64, error) {

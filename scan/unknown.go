@@ -81,18 +81,18 @@ func signature(r *report, b []byte) bool {
 		r.add("WS-PROGRAM-001", 4, "an ExecuTorch program")
 	case at(4, "TFL3"):
 		r.add("WS-PROGRAM-001", 4, "a TensorFlow Lite model")
-	case at(0, "X\n\x00\x00\x00"), at(0, "A\n2\n"), at(0, "A\n3\n"), at(0, "RDX2\n"), at(0, "RDX3\n"), at(0, "RDA2\n"), at(0, "RDA3\n"),
-		at(0, "B\n\x02\x00\x00\x00"), at(0, "B\n\x03\x00\x00\x00"):
+	case isRData(b):
 		r.add("WS-RDS-001", 0, "an R serialisation")
 	case at(0, "\x7fELF"), at(0, "MZ"), at(0, "\xcf\xfa\xed\xfe"), at(0, "\xce\xfa\xed\xfe"), at(0, "\xfe\xed\xfa\xcf"), at(0, "\xfe\xed\xfa\xce"):
 		r.add("WS-CODE-001", 0, "machine code")
-	case at(0, "\xca\xfe\xba\xbe"), len(b) > 16 && b[2] == '\r' && b[3] == '\n' && (b[1] == 0x0d || b[1] == 0xf3 || b[1] == 0x0c):
+	case at(0, "\xca\xfe\xba\xbe"), len(b) > 16 && b[2] == '\r' && b[3] == '\n' && (b[1] >= 0x0b && b[1] <= 0x10 || b[1] >= 0xf2 && b[1] <= 0xf5):
 		r.add("WS-CODE-006", 0, "bytecode")
 	case at(0, "\x00asm"):
 		r.add("WS-CODE-006", 0, "WebAssembly")
 	case at(0, "PK\x03\x04"), at(0, "PK\x05\x06"):
 		r.add("WS-ARCHIVE-007", 0, "an archive that cannot be read")
-	case at(0, "Rar!"), at(0, "\x04\x22\x4d\x18"), at(0, "\x1f\x9d"), at(0, "MSCF"), at(0, "!<arch>\n"):
+	case at(0, "Rar!"), at(0, "\x04\x22\x4d\x18"), at(0, "\x02\x21\x4c\x18"), at(0, "\xff\x06\x00\x00sNaPpY"),
+		at(0, "LZIP"), at(0, "\x89LZO\x00"), at(0, "\x1f\x9d"), at(0, "xar!"), at(0, "070701"), at(4097, "CD001"), at(0, "MSCF"), at(0, "!<arch>\n"):
 		r.add("WS-ARCHIVE-009", 0, "an archive or compressed file of a kind that is not opened")
 	case at(257, "ustar"):
 		r.add("WS-ARCHIVE-007", 0, "a tar archive that cannot be read")
@@ -100,4 +100,16 @@ func signature(r *report, b []byte) bool {
 		return false
 	}
 	return true
+}
+
+// isRData says whether R's readRDS or load would read the file (R Internals,
+// 1.8 Serialization Formats): as XDR, in the machine's own order, or as text.
+func isRData(b []byte) bool {
+	for _, start := range []string{"X\n\x00\x00\x00", "A\n2\n", "A\n3\n", "A\r\n2", "A\r\n3", "RDX2\n", "RDX3\n", "RDA2\n", "RDA3\n", "RDB2\n", "RDB3\n",
+		"B\n\x02\x00\x00\x00", "B\n\x03\x00\x00\x00"} {
+		if len(b) >= len(start) && string(b[:len(start)]) == start {
+			return true
+		}
+	}
+	return false
 }

@@ -244,6 +244,7 @@ func (d *zipDir) readCentral() error {
 		if err := zip64Extra(&e, rest[nameLen:nameLen+extraLen]); err != nil {
 			return fmt.Errorf("entry %q: %w", clip(e.name), err)
 		}
+		d.checkExtra(&e, rest[nameLen:nameLen+extraLen], at)
 		if commentLen > 0 {
 			d.r.add("WS-ARCHIVE-008", at, "the entry %q has a comment", clip(e.name))
 		}
@@ -280,6 +281,22 @@ func zip64Extra(e *zipEntry, extra []byte) error {
 		}
 	}
 	return nil
+}
+
+// checkExtra looks for a second name of an entry (APPNOTE 4.6.9, Info-ZIP
+// Unicode Path), which some readers take.
+func (d *zipDir) checkExtra(e *zipEntry, extra []byte, at int64) {
+	for len(extra) >= 4 {
+		id, n := le16(extra), int(le16(extra[2:]))
+		if n > len(extra)-4 {
+			return
+		}
+		field := extra[4 : 4+n]
+		extra = extra[4+n:]
+		if id == 0x7075 && (len(field) < 5 || string(field[5:]) != e.name) {
+			d.r.add("WS-ARCHIVE-001", at, "the entry %q has a second name", clip(e.name)).Inner = clip(e.name)
+		}
+	}
 }
 
 // checkEntry judges an entry by its directory record.
@@ -324,6 +341,7 @@ func (d *zipDir) readLocal(e *zipEntry) {
 	local := zipEntry{flags: le16(h[6:]), method: le16(h[8:]), crc: le32(h[14:]), stored: int64(le32(h[18:])), size: int64(le32(h[22:]))}
 	if int64(len(vary)) == nameLen+extraLen {
 		local.name = string(vary[:nameLen])
+		d.checkExtra(e, vary[nameLen:], e.header)
 		if zip64Extra(&local, vary[nameLen:]) != nil {
 			d.r.add("WS-ARCHIVE-001", e.header, "the local header of %q is broken", name).Inner = name
 		}

@@ -289,7 +289,11 @@ func opFrame(m *machine) error {
 		return err
 	}
 	if err := m.w.check(n); err != nil {
-		return err
+		if !m.lim.Lenient {
+			return err
+		}
+		m.find(RuleFrame, "a frame of %d bytes, which the stream does not have", n)
+		return nil
 	}
 	if m.frameEnd != 0 && m.w.offset() < m.frameEnd {
 		m.find(RuleFrame, "a frame begins inside a frame")

@@ -124,19 +124,19 @@ func opGet(m *machine) error {
 
 // textIndex reads the decimal operand of PUT and GET.
 func (m *machine) textIndex() (uint64, error) {
-	line, err := m.w.line(maxDigits)
+	line, err := m.number()
 	if err != nil {
 		return 0, err
 	}
-	v, plain, err := parseInteger(string(line), 10)
+	v, plain, err := parseInteger(line, 10)
 	if err != nil {
 		return 0, err
 	}
 	if !v.IsInt64() || v.Sign() < 0 {
-		return 0, fmt.Errorf("%w: memo index %q", ErrSyntax, shorten(string(line)))
+		return 0, fmt.Errorf("%w: memo index %q", ErrSyntax, shorten(line))
 	}
 	if !plain {
-		m.find(RuleTextNumber, "memo index %q", shorten(string(line)))
+		m.find(RuleTextNumber, "memo index %q", shorten(line))
 	}
 	return v.Uint64(), nil
 }

@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -68,11 +69,10 @@ func integer(v *big.Int) Value {
 // first (where 010 is 8 and 0x1 is 1), then PyLong_FromString; 00 and 01 are
 // the booleans.
 func opInt(m *machine) error {
-	line, err := m.w.line(maxDigits)
+	s, err := m.number()
 	if err != nil {
 		return err
 	}
-	s := string(line)
 	if s == "00" || s == "01" {
 		return m.push(Bool(s == "01"))
 	}
@@ -94,6 +94,20 @@ func opInt(m *machine) error {
 		return m.push(Bool(v.Int64() == 1)) // "+1": only its length decides
 	}
 	return m.pushInteger(v)
+}
+
+// number reads a line. C's readers of numbers take it to end at a NUL.
+func (m *machine) number() (string, error) {
+	line, err := m.w.line(maxDigits)
+	if err != nil {
+		return "", err
+	}
+	s, _, cut := strings.Cut(string(line), "\x00")
+	if !cut || !m.lim.Lenient {
+		return string(line), nil
+	}
+	m.find(RuleTextNumber, "%q ends at a NUL in one unpickler", shorten(string(line)))
+	return s, nil
 }
 
 // octal is strtol's reading of a number with a leading zero.
@@ -118,11 +132,11 @@ func (m *machine) pushInteger(v *big.Int) error {
 }
 
 func opLong(m *machine) error {
-	line, err := m.w.line(maxDigits)
+	s, err := m.number()
 	if err != nil {
 		return err
 	}
-	s := strings.TrimSuffix(string(line), "L")
+	s = strings.TrimSuffix(s, "L")
 	v, plain, err := parseInteger(s, 0)
 	if err != nil {
 		return err
@@ -223,16 +237,17 @@ func opBinfloat(m *machine) error {
 // opFloat reads a line as both unpicklers do: what only one of them takes
 // (white space, underscores, a value out of range) is refused.
 func opFloat(m *machine) error {
-	line, err := m.w.line(maxDigits)
+	s, err := m.number()
 	if err != nil {
 		return err
 	}
-	s := string(line)
-	if !floatSyntax(s) {
-		return fmt.Errorf("%w: %q is no float", ErrSyntax, shorten(s))
+	v, ok := parseFloat(s)
+	if !ok && m.lim.Lenient {
+		if v, ok = pythonFloat(s); ok {
+			m.find(RuleTextNumber, "%q is a float in one unpickler and an error in another", shorten(s))
+		}
 	}
-	v, err := strconv.ParseFloat(s, 64)
-	if err != nil {
+	if !ok {
 		return fmt.Errorf("%w: %q is no float", ErrSyntax, shorten(s))
 	}
 	if err := m.charge(scalarCost); err != nil {
@@ -240,6 +255,33 @@ func opFloat(m *machine) error {
 	}
 	return m.push(Float(v))
 }
+
+func parseFloat(s string) (float64, bool) {
+	if !floatSyntax(s) {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	return v, err == nil
+}
+
+// pythonFloat reads what Python's float takes and C's reader does not: white
+// space around the number, underscores between digits, numbers out of range.
+func pythonFloat(s string) (float64, bool) {
+	s = strings.Trim(s, " \t\n\v\f\r")
+	for i, c := range s {
+		if c == '_' && (i == 0 || i+1 == len(s) || !isDigit(s[i-1]) || !isDigit(s[i+1])) {
+			return 0, false
+		}
+	}
+	s = strings.ReplaceAll(s, "_", "")
+	if !floatSyntax(s) {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	return v, err == nil || errors.Is(err, strconv.ErrRange)
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // floatSyntax leaves out what strconv takes and Python does not:
 // hexadecimal numbers and underscores.

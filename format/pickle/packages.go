@@ -112,6 +112,17 @@ transformer_engine transformers tree triton trl twisted typer typing_extensions 
 ujson ultralytics umap unsloth urllib3 uvicorn uvloop virtualenv vllm wandb watchdog watchfiles wcwidth
 webcolors websocket websockets werkzeug wheel whisper wrapt xarray xformers xgboost xxhash yacs yaml yarl
 zarr zipp zmq zope zstandard
+_brotli _cffi_backend _cuda_bindings_redirector _distutils_hack _pyrsistent_version _soundfile _sounddevice _virtualenv _yaml
+ansible apt apt_pkg awkward awscli bottle brotli caffe2 cairo celery chromadb cloudinit cmake colorlog confluent_kafka
+coverage Crypto Cryptodome dbus devscripts dns elasticsearch eth_utils eventlet fire flake8 functorch gi gitdb hypothesis
+isympy itsdangerous jnius jsonlines jupyterlab jupyterlab_server keyring kubernetes libcloud libfuturize libpasteurize
+lsb_release magic marshmallow megatron mistune msal mypy mypyc mysql nbclassic nbclient netaddr notebook numba_cuda
+nvfuser nvidia_smi odf olefile oslo_utils paste past pbr pdfminer pefile pep517 pika playwright prefect prompt_toolkit
+psycopg pudb pycodestyle pycurl pyflakes pygtk pylab pylint pymc pymysql pynput pypdf PyQt5 PyQt6 PySide2 PySide6
+pythoncom pywintypes qiskit qdrant_client rfc3986 rq scrapy secretstorage selenium send2trash sage serial
+simpy slugify softwareproperties sphinx sqlmodel sshtunnel supervisor systemd tabnanny terminado testpath torchgen
+torchrun torchviz trio twine ufw usb uwsgi vcs_versioning webargs win32api win32com win32con wx xdist xlrd xlsxwriter
+xmltodict yapf zict
 `)
 
 // IsModuleName says whether s is identifiers joined by dots.

@@ -143,6 +143,12 @@ type Limits struct {
 	Inline int64 // Bytes up to this length are copied into Data; default 4 KiB
 	Memory int64 // bytes that all values may take, estimated; default 512 MiB
 
+	// Lenient goes on where only one of CPython's unpicklers would stop: a
+	// frame that is longer than the stream, a number that C or Python alone
+	// can read. A finding says so. It is for readers that want to see what
+	// comes behind; such a stream is never to be trusted.
+	Lenient bool
+
 	// AfterBuild, where it is set, is asked after each BUILD for the number
 	// of bytes at offset end that are no opcodes but data which the
 	// object's own unpickler takes from the file (joblib writes arrays so).
