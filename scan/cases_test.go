@@ -27,6 +27,7 @@ func TestPickleCases(t *testing.T) {
 	)
 	float := p2 + "ctorch._utils\n_rebuild_tensor_v2\n"
 	dtype := "cnumpy\ndtype\n" + text("f4") + "\x89\x88\x87R"
+	little := dtype + "(K\x03" + text("<") + "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 	array := "cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
 	tests := []struct {
 		name, in string
@@ -62,12 +63,14 @@ func TestPickleCases(t *testing.T) {
 		{"extension", p2 + "\x82\x01.", scan.Unsafe, "WS-PICKLE-008"},
 		{"persistent id", p2 + text("x") + "Q.", scan.Unsafe, "WS-PICKLE-012"},
 		{"persistent id, popped", p2 + text("x") + "Q0N.", scan.Unsafe, "WS-PICKLE-012"},
-		{"array", "\x80\x03" + array + "(K\x01K\x01\x85" + dtype + "\x89C\x04abcdtb.", scan.Convertible, ""},
+		{"array", "\x80\x03" + array + "(K\x01K\x01\x85" + little + "\x89C\x04abcdtb.", scan.Convertible, ""},
+		{"array without a byte order", "\x80\x03" + array + "(K\x01K\x01\x85" + dtype + "\x89C\x04abcdtb.", scan.Unsafe, "WS-NUMPY-002"},
+		{"array, short", "\x80\x03" + array + "(K\x01K\x02\x85" + little + "\x89C\x04abcdtb.", scan.Unsafe, "WS-NUMPY-002"},
 		{"array of objects", "\x80\x03" + array + "(K\x01K\x01\x85cnumpy\ndtype\n" + text("O8") + "\x89\x88\x87R\x89]Natb.", scan.Review, "WS-PICKLE-020"},
 		{"array of something else", "\x80\x03cnumpy.core.multiarray\n_reconstruct\n" + text("x") + "K\x00\x85C\x01b\x87R.", scan.Unsafe, "WS-PICKLE-007"},
 		{"array by its constructor", p2 + "cnumpy\nndarray\nK\x01\x85\x85R.", scan.Unsafe, "WS-PICKLE-024"},
 		{"dtype with the flags of objects", p2 + dtype + "(K\x03" + text("<") + "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb.", scan.Unsafe, "WS-PICKLE-010"},
-		{"tensor without a container", float + "(K\x01tR.", scan.Convertible, ""},
+		{"tensor without a container", float + "(K\x01tR.", scan.Review, "WS-PICKLE-003"},
 		{"hooks", float + "(NK\x00))\x89" + odict + ")R" + text("h") + "K\x01stR.", scan.Unsafe, "WS-PICKLE-007"},
 		{"rebuild that calls", p2 + "ctorch._tensor\n_rebuild_from_type_v2\n(c_codecs\nencode\nctorch\nTensor\n)}tR.", scan.Unsafe, "WS-PICKLE-007"},
 		{"rebuild of itself", p2 + "ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._tensor\n_rebuild_from_type_v2\nctorch\nTensor\n)}tR.", scan.Unsafe, "WS-PICKLE-007"},

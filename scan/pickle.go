@@ -30,6 +30,7 @@ func (pickleDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ver
 	if err != nil {
 		return r.verdict, r.findings, err
 	}
+	arrays(r, b, b.Size())
 	return r.result()
 }
 
