@@ -46,6 +46,14 @@ func (torchDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verd
 		if perr := scanPieces(ctx, r, f, b); perr != nil {
 			return r.verdict, r.findings, perr
 		}
+		return r.result()
+	}
+	var fe *torch.FormatError
+	if errors.As(err, &fe) && fe.Offset > 0 && c.Container == torch.Legacy {
+		// Bytes that belong to nothing: a loader of plain pickles goes on there.
+		if perr := scanBehind(ctx, r, b, fe.Offset); perr != nil {
+			return r.verdict, r.findings, perr
+		}
 	}
 	return r.result()
 }
