@@ -135,6 +135,8 @@ func torchRules() []Rule {
 			"The checkpoint holds several things that could be the weights.", "convert with --select PATH"},
 		{"WS-TORCH-010", "executed by the Python start-up", critical, Unsafe,
 			"A .pth file of text is a path configuration file: Python runs its import lines at start when it lies in site-packages.", fixRemove},
+		{"WS-TORCH-011", "what safetensors has no place for", low, Review,
+			"All that is named is on the allow-list, but no conversion gives a safetensors file: no tensors, their dtype, or their names.", "see the message: weightseal convert names the next step"},
 	}
 }
 

@@ -55,6 +55,14 @@ func (torchDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verd
 		if perr := scanPieces(ctx, r, f, b); perr != nil {
 			return r.verdict, r.findings, perr
 		}
+		return r.result()
+	}
+	var fe *torch.FormatError
+	if errors.As(err, &fe) && fe.Offset > 0 && c.Container == torch.Legacy {
+		// Bytes that belong to nothing: a loader of plain pickles goes on there.
+		if perr := scanBehind(ctx, r, b, fe.Offset); perr != nil {
+			return r.verdict, r.findings, perr
+		}
 	}
 	return r.result()
 }
@@ -175,20 +183,31 @@ func selectTensors(r *report, c *torch.Checkpoint) {
 			}
 		}
 	case errors.As(err, &unsupported):
-		r.add("WS-TORCH-008", -1, "%v", err)
+		r.choice("WS-TORCH-008", err, c)
 		if unsupported.Forbidden != nil {
 			r.forbidden(unsupported.Forbidden)
 		}
 	case errors.As(err, &ambiguous):
-		r.add("WS-TORCH-009", -1, "%v", err)
+		r.choice("WS-TORCH-009", err, c)
 	case errors.As(err, &forbidden):
 		r.forbidden(forbidden)
 	case errors.Is(err, torch.ErrLimit):
 		r.add("WS-LIMIT-001", -1, "%v", err)
 	case errors.Is(err, torch.ErrName), errors.Is(err, torch.ErrNoSubtree):
-		r.add("WS-TORCH-008", -1, "%v", err)
+		r.add("WS-TORCH-011", -1, "%v", err)
 	default:
 		r.add("WS-TORCH-004", -1, "%v", err)
+	}
+}
+
+// choice records that the conversion needs a word from the user, and that it
+// fails even then if it does: for all parts of the checkpoint, with quantised
+// and sparse tensors in pieces.
+func (r *report) choice(rule string, err error, c *torch.Checkpoint) {
+	r.add(rule, -1, "%v", err)
+	_, err = c.SelectWith(torch.SelectOptions{Path: torch.WholeRoot, SplitQuantized: true, SplitSparse: true})
+	if err != nil {
+		r.add("WS-TORCH-011", -1, "%v", err)
 	}
 }
 

@@ -40,12 +40,7 @@ func Load(r io.ReaderAt, start, end int64, lim Limits) (*Stream, error) {
 	if start < 0 || end < start {
 		return nil, fmt.Errorf("pickle: range [%d, %d) is none", start, end)
 	}
-	m := &machine{
-		w:       newWindow(r, start, end),
-		lim:     lim.defaults(),
-		out:     &Stream{Start: start, End: start},
-		perRule: map[string]int{},
-	}
+	m := newMachine(r, start, end, lim)
 	err := m.run()
 	m.forgetKeys()
 	m.out.End = m.w.offset()
@@ -57,6 +52,15 @@ func Load(r io.ReaderAt, start, end int64, lim Limits) (*Stream, error) {
 		e = m.located(err)
 	}
 	return m.out, e
+}
+
+func newMachine(r io.ReaderAt, start, end int64, lim Limits) *machine {
+	return &machine{
+		w:       newWindow(r, start, end),
+		lim:     lim.defaults(),
+		out:     &Stream{Start: start, End: start},
+		perRule: map[string]int{},
+	}
 }
 
 // located turns a cause into an *Error of the opcode that runs.
@@ -106,34 +110,42 @@ func (l Limits) defaults() Limits {
 // run is the loop: one opcode a turn, until STOP.
 func (m *machine) run() error {
 	for !m.stop {
-		m.at = m.w.offset()
-		m.op = 0
-		op, err := m.w.byte()
-		if err != nil {
-			if errors.Is(err, ErrTruncated) {
-				return fmt.Errorf("%w: no STOP", ErrTruncated)
-			}
+		if err := m.step(); err != nil {
 			return err
 		}
-		m.op = op
-		run := opcodes[op].run
-		if run == nil {
-			return fmt.Errorf("%w: 0x%02x", ErrOpcode, op)
+	}
+	return nil
+}
+
+// step runs the opcode that comes next.
+func (m *machine) step() error {
+	m.at = m.w.offset()
+	m.op = 0
+	op, err := m.w.byte()
+	if err != nil {
+		if errors.Is(err, ErrTruncated) {
+			return fmt.Errorf("%w: no STOP", ErrTruncated)
 		}
-		m.out.Opcodes[op] = true
-		m.out.Ops++
-		if m.out.Ops > m.lim.Ops {
-			return fmt.Errorf("%w: more than %d opcodes", ErrLimit, m.lim.Ops)
-		}
-		if err := run(m); err != nil {
-			return err
-		}
-		if m.w.offset()-m.out.Start-m.refs > m.lim.Bytes {
-			return fmt.Errorf("%w: more than %d bytes of pickle", ErrLimit, m.lim.Bytes)
-		}
-		if m.frameEnd != 0 && m.w.offset() >= m.frameEnd {
-			m.closeFrame()
-		}
+		return err
+	}
+	m.op = op
+	run := opcodes[op].run
+	if run == nil {
+		return fmt.Errorf("%w: 0x%02x", ErrOpcode, op)
+	}
+	m.out.Opcodes[op] = true
+	m.out.Ops++
+	if m.out.Ops > m.lim.Ops {
+		return fmt.Errorf("%w: more than %d opcodes", ErrLimit, m.lim.Ops)
+	}
+	if err := run(m); err != nil {
+		return err
+	}
+	if m.w.offset()-m.out.Start-m.refs > m.lim.Bytes {
+		return fmt.Errorf("%w: more than %d bytes of pickle", ErrLimit, m.lim.Bytes)
+	}
+	if m.frameEnd != 0 && m.w.offset() >= m.frameEnd {
+		m.closeFrame()
 	}
 	return nil
 }
