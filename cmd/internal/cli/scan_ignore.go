@@ -33,12 +33,21 @@ type ignoreRule struct {
 	negated    bool
 }
 
-// readIgnore reads the ignore file of a folder; none is no rules.
+// readIgnore reads the ignore file of a folder; none is no rules. A link is not
+// followed, and a pipe not waited for: the folder may come from anybody.
 func readIgnore(dir string) ([]ignoreRule, error) {
-	f, err := os.Open(filepath.Join(dir, ignoreName))
+	name := filepath.Join(dir, ignoreName)
+	info, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, usage("--no-ignore scans without it", "%s is not a regular file", name)
+	}
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
