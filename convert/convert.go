@@ -81,6 +81,9 @@ type Input struct {
 	// Parts is set where the source is several files, which are read one
 	// after the other as one: Blob is not, then.
 	Parts []Part
+	// Beside opens another file of the model, for formats that keep data in
+	// other files; nil where there are none.
+	Beside func(ctx context.Context, path string) (model.Blob, error)
 }
 
 // Converter makes plans from one family of formats.

@@ -101,9 +101,9 @@ var formats = []FormatInfo{
 	{
 		Name: "ONNX", Formats: []model.Format{model.ONNX},
 		Recognised: "the fields of a ModelProto with a graph",
-		Converts:   "the initialisers of the main graph, raw or typed, by convert. A push keeps ONNX as it is where the policy allows it (safetensors-first), else refuses it",
+		Converts:   "the initialisers of the main graph, raw, typed or in other files beside the model or below it, by convert. A push keeps ONNX as it is where the policy allows it (safetensors-first), else refuses it",
 		Lost:       "the graph, the constants and subgraphs in it, and metadata: listed as dropped",
-		Refused:    "data in other files: put it into the model first (onnx.save); texts, complex128, 2- and 4-bit integers, sparse initialisers",
+		Refused:    "data in files that are not there, that a link leads to or that lie elsewhere: put them beside the model; texts, complex128, 2- and 4-bit integers, sparse initialisers",
 	},
 	{
 		Name: "torch.distributed.checkpoint", Formats: []model.Format{model.DCP, model.DCPShard},

@@ -58,13 +58,14 @@ func (fromDCP) Plan(ctx context.Context, in Input, opt Options) (*Plan, error) {
 // of a distributed checkpoint with all files that belong to it. The caller
 // closes it, or the plan that owns it.
 func OpenInput(ctx context.Context, m *model.Model, f model.File) (Input, error) {
-	in := Input{Path: f.Path, Format: f.Format}
+	in := Input{Path: f.Path, Format: f.Format, Beside: m.Open}
 	var err error
-	if f.Format != model.DCP {
+	files := group(m, f)
+	if len(files) == 1 {
 		in.Blob, err = m.Open(ctx, f.Path)
 		return in, err
 	}
-	for _, part := range group(m, f) {
+	for _, part := range files {
 		blob, err := m.Open(ctx, part.Path)
 		if err != nil {
 			return Input{}, errors.Join(fmt.Errorf("%s: %w", part.Path, err), closeParts(in.Parts))

@@ -75,7 +75,7 @@ kinds = ['?','i1','i2','i4','i8','u1','u2','u4','u8','f2','f4','f8','c8']
 def array():
     k = kinds[rng.randint(len(kinds))]
     shape = tuple(int(n) for n in rng.randint(0, 7, rng.randint(0, 5)))
-    if rng.randint(12) == 0: shape = (int(rng.randint(1, 4)), 7000)
+    if rng.randint(12) == 0: shape = (int(rng.randint(1, 4)), 40000)
     dt = np.dtype(('>' if rng.randint(2) else '<') + k if k not in ('?','i1','u1') else k)
     n = int(np.prod(shape)) * dt.itemsize
     raw = rng.bytes(n) if k != '?' else bytes(rng.randint(0, 2, n).astype('u1'))

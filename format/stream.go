@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -19,6 +20,7 @@ const streamWindow = 256 << 10
 type Stream struct {
 	open  func() (io.Reader, error)
 	limit int64
+	among *Streams // nil for one alone
 
 	mu     sync.Mutex
 	r      io.Reader
@@ -38,6 +40,7 @@ func (s *Stream) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("negative offset %d", off)
 	}
+	s.among.used(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
@@ -59,7 +62,7 @@ func (s *Stream) seek(off int64) error {
 			return err
 		}
 		if s.window == nil {
-			s.window = make([]byte, 0, streamWindow)
+			s.window = make([]byte, 0, min(s.limit+1, streamWindow))
 		}
 		s.r, s.window, s.at, s.end = r, s.window[:0], 0, nil
 	}
@@ -96,4 +99,45 @@ func (s *Stream) more() (int, error) {
 		return n, fmt.Errorf("%w: more than %d bytes", ErrInflated, s.limit)
 	}
 	return n, err
+}
+
+// release lets go of the decompressor and its window: the next read begins
+// anew. A stream that is being read keeps them.
+func (s *Stream) release() {
+	if s.mu.TryLock() {
+		s.r, s.window = nil, nil
+		s.mu.Unlock()
+	}
+}
+
+// openStreams is how many streams of one file stay open.
+const openStreams = 16
+
+// Streams are the streams of one file. Those read last stay open and the others
+// are let go, so that an archive of many members takes the memory of a few.
+type Streams struct {
+	mu   sync.Mutex
+	last []*Stream // the one read last is at the end
+}
+
+// New makes a stream as NewStream does.
+func (g *Streams) New(limit int64, open func() (io.Reader, error)) *Stream {
+	return &Stream{open: open, limit: limit, among: g}
+}
+
+// used notes that s is about to be read.
+func (g *Streams) used(s *Stream) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := len(g.last); n > 0 && g.last[n-1] == s {
+		return
+	}
+	g.last = append(slices.DeleteFunc(g.last, func(o *Stream) bool { return o == s }), s)
+	if len(g.last) > openStreams {
+		g.last[0].release()
+		g.last = slices.Delete(g.last, 0, 1)
+	}
 }

@@ -304,13 +304,30 @@ func (s *single) List(ctx context.Context) ([]Entry, error) {
 	return []Entry{e}, nil
 }
 
-// Open opens the one file.
+// Open opens the one file; or one beside or below it, which no link leads to:
+// formats may keep their data there.
 func (s *single) Open(ctx context.Context, p string) (Blob, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if p != filepath.Base(s.path) {
-		return nil, &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
+	if p == filepath.Base(s.path) {
+		return openLocal(s.path, s.path)
 	}
-	return openLocal(s.path, s.path)
+	if err := CheckPath(p); err != nil {
+		return nil, err
+	}
+	dir, err := os.OpenRoot(filepath.Dir(s.path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	info, err := dir.Lstat(filepath.FromSlash(p))
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is not a regular file", ErrNotFollowed, p)
+	}
+	name := filepath.Join(filepath.Dir(s.path), filepath.FromSlash(p))
+	return openLocal(name, name)
 }

@@ -343,8 +343,22 @@ func TestSingleFile(t *testing.T) {
 			t.Error(err)
 		}
 		b.Close()
-		if _, err := src.Open(t.Context(), "other"); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := src.Open(t.Context(), "missing"); !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
+		}
+	}
+	// What lies beside it can be opened; what a link leads to, or lies
+	// elsewhere, can not.
+	src := model.SingleFile(filepath.Join(root, "sub", "file.txt"))
+	write(t, root, text("sub/beside.txt", "sub/below/it.txt"))
+	link(t, root, "sub/link.txt", "beside.txt")
+	for name, ok := range map[string]bool{"beside.txt": true, "below/it.txt": true, "below": false, "link.txt": false, "../other": false, "/etc/hostname": false} {
+		b, err := src.Open(t.Context(), name)
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			b.Close()
 		}
 	}
 	if _, err := model.SingleFile(root).List(t.Context()); !errors.Is(err, model.ErrNotFollowed) {

@@ -187,6 +187,9 @@ func (j *streamJudge) encode(c *pickle.Call, g *pickle.Global, items []pickle.Va
 	if len(items) == 2 {
 		text, ok := items[0].(pickle.String)
 		enc, ok2 := items[1].(pickle.String)
+		if long, isLong := items[0].(*pickle.LongText); isLong {
+			ok, text.Valid = long.Latin1, true
+		}
 		if ok && ok2 && (enc.S == "latin1" || enc.S == "latin-1" || enc.S == "iso-8859-1" || enc.S == "utf-8" && text.Valid) {
 			return
 		}

@@ -216,7 +216,7 @@ func kindOf(v pickle.Value) string {
 		return "int"
 	case pickle.Float:
 		return "float"
-	case pickle.String:
+	case pickle.String, *pickle.LongText:
 		return "str"
 	case *pickle.Bytes:
 		return "bytes"

@@ -46,7 +46,7 @@ func Open(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) {
 	} else if err := d.decompressed(open, lim.InflateLimit(size)); err != nil {
 		return nil, err
 	}
-	opt := numpy.PickleOptions{Limits: lim, Format: d.name, Storage: d.storage, Array: d.array, Known: map[string]bool{wrapperName: true}}
+	opt := numpy.PickleOptions{Limits: lim, Format: d.name, Storage: d.storage, Array: d.array, Known: map[string]bool{wrapperName: true}, InOrder: d.stream}
 	opt.Limits.Pickle.AfterBuild = d.after
 	ck, s, err := numpy.LoadPickle(d.r, d.end, opt)
 	var forbidden *numpy.ForbiddenError

@@ -3,6 +3,8 @@ package numpy
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"strconv"
 
 	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/pickle"
@@ -169,6 +171,9 @@ func (f *flattener) newStorage(v pickle.Value, where string, at int64) (*format.
 	case *pickle.List:
 		return nil, &format.UnsupportedError{Format: f.opt.name(), Where: where, What: "array of Python objects", Next: nextObjects}
 	case *pickle.Call:
+		if text := f.longText(v); text != nil {
+			return f.inText(text, where, at)
+		}
 		b, err := f.computed(v, where, at)
 		if err != nil {
 			return nil, err
@@ -180,6 +185,34 @@ func (f *flattener) newStorage(v pickle.Value, where string, at int64) (*format.
 		return f.inMemory(b, where)
 	}
 	return nil, f.broken(where, at, "the content of an array is no bytes")
+}
+
+// longText gives the text of _codecs.encode(text, 'latin1') and of
+// bytearray(text, 'latin-1') where it stayed in the file.
+func (f *flattener) longText(c *pickle.Call) *pickle.LongText {
+	args, ok := c.Args.(*pickle.Tuple)
+	if !ok || len(args.Items) != 2 || len(c.Items)+len(c.Appends)+len(c.States) > 0 {
+		return nil
+	}
+	text, _ := args.Items[0].(*pickle.LongText)
+	if coding, _ := textOf(args.Items[1]); text == nil || !latin1Coding(calleeOf(c), coding) {
+		return nil
+	}
+	return text
+}
+
+// inText is the storage of bytes that are written as text.
+func (f *flattener) inText(text *pickle.LongText, where string, at int64) (*format.Storage, error) {
+	if !text.Latin1 {
+		return nil, f.broken(where, at, "text of an array that is no Latin-1")
+	}
+	data := f.texts.New(text.Runes, func() (io.Reader, error) { return text.Bytes(f.opt.source), nil })
+	return &format.Storage{Data: data, Length: text.Runes, Offset: -1, Key: "text at " + strconv.FormatInt(text.Offset, 10)}, nil
+}
+
+// latin1Coding says whether a call makes bytes of Latin-1 text.
+func latin1Coding(callee, coding string) bool {
+	return callee == callEncode && coding == "latin1" || callee == callByteArray && (coding == "latin1" || coding == "latin-1")
 }
 
 func (f *flattener) inMemory(b []byte, where string) (*format.Storage, error) {
@@ -211,10 +244,9 @@ func (f *flattener) computed(c *pickle.Call, where string, at int64) ([]byte, er
 		if _, ok := args.Items[0].(*pickle.Bytes); ok {
 			return nil, nil
 		}
-	case (name == callEncode || name == callByteArray) && n == 2:
+	case n == 2:
 		text, ok := args.Items[0].(pickle.String)
-		coding, _ := textOf(args.Items[1])
-		if !ok || !text.Valid || coding != "latin1" && (coding != "latin-1" || name == callEncode) {
+		if coding, _ := textOf(args.Items[1]); !ok || !text.Valid || !latin1Coding(name, coding) {
 			break
 		}
 		if int64(len(text.S)) > 2*f.memory {

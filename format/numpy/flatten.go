@@ -24,6 +24,7 @@ type flattener struct {
 	out      format.Checkpoint
 	arrays   map[*pickle.Call]*format.Tensor
 	storages map[pickle.Value]*format.Storage
+	texts    format.Streams
 	memory   int64
 	onPath   map[pickle.Value]bool
 	visits   int
@@ -263,7 +264,7 @@ func kindOf(v pickle.Value) string {
 		return "int"
 	case pickle.Float:
 		return "float"
-	case pickle.String:
+	case pickle.String, *pickle.LongText:
 		return "str"
 	case *pickle.Bytes:
 		if v.Text() {

@@ -50,7 +50,8 @@ func OpenNPZ(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) 
 // entry is an entry of the archive, with the place of its bytes.
 type entry struct {
 	*zip.File
-	data int64
+	data    int64
+	streams *format.Streams // of the archive
 }
 
 // directory reads the archive strictly: every byte before its directory
@@ -70,7 +71,7 @@ func directory(r io.ReaderAt, size int64, lim Limits) ([]*entry, error) {
 	if int64(len(z.File)) > lim.entries() {
 		return nil, bad("", "%d entries, more than %d", len(z.File), lim.entries())
 	}
-	entries := make([]*entry, len(z.File))
+	entries, streams := make([]*entry, len(z.File)), new(format.Streams)
 	names := map[string]bool{}
 	for i, f := range z.File {
 		name := strings.TrimSuffix(f.Name, ".npy")
@@ -95,7 +96,7 @@ func directory(r io.ReaderAt, size int64, lim Limits) ([]*entry, error) {
 		if err != nil {
 			return nil, bad(f.Name, "%v", err)
 		}
-		entries[i] = &entry{File: f, data: at}
+		entries[i] = &entry{File: f, data: at, streams: streams}
 	}
 	return entries, tiled(r, entries)
 }
@@ -171,7 +172,7 @@ const inMemory = 4 << 10
 
 // inflated gives a deflated entry's content.
 func (e *entry) inflated(r io.ReaderAt) io.ReaderAt {
-	return format.NewStream(int64(e.UncompressedSize64), func() (io.Reader, error) {
+	return e.streams.New(int64(e.UncompressedSize64), func() (io.Reader, error) {
 		in := bufio.NewReader(io.NewSectionReader(r, e.data, int64(e.CompressedSize64)))
 		return &checked{in: in, r: flate.NewReader(in), left: e.UncompressedSize64, want: e.CRC32, name: e.Name}, nil
 	})

@@ -20,9 +20,17 @@ type PickleOptions struct {
 	// Array gives the array that an object stands for which the container
 	// itself has read; nil for any other object.
 	Array func(*pickle.Call) (*format.Tensor, error)
+	// InOrder says that reading r back and forth is slow: long text is kept
+	// in memory then, and limited.
+	InOrder bool
 	// Known are further globals, as "module.name", that are known to Array.
 	Known map[string]bool
+
+	source io.ReaderAt
 }
+
+// longText is the length from which text stays in the file.
+const longText = 64 << 10
 
 func (o *PickleOptions) name() string {
 	if o.Format == "" {
@@ -56,6 +64,10 @@ func (e *ForbiddenError) Error() string {
 // a *ForbiddenError, an object of scikit-learn and arrays that safetensors
 // cannot hold a *format.UnsupportedError, a broken stream a *pickle.Error.
 func LoadPickle(r io.ReaderAt, end int64, opt PickleOptions) (*format.Checkpoint, *pickle.Stream, error) {
+	opt.source = r
+	if opt.Limits.Pickle.Text == 0 && !opt.InOrder {
+		opt.Limits.Pickle.Text = longText
+	}
 	s, err := pickle.Load(r, 0, end, opt.Limits.Pickle)
 	if s != nil { // what comes before an error counts too
 		if bad := checkGlobals(s, &opt); bad != nil {

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -9,12 +10,6 @@ import (
 
 	"github.com/weightseal/weightseal/format"
 )
-
-// external is a file that tensors lie in.
-type external struct {
-	data io.ReaderAt
-	size int64
-}
 
 // externalPair takes an entry of external_data: location, offset, length,
 // checksum.
@@ -66,10 +61,14 @@ func (m *reader) outside(t *tensor, want int64) (*format.Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if offset > e.size || length > e.size-offset {
-		return nil, m.Errorf(t.at, "", "its data ends at byte %d of %q, which has %d", offset+length, location, e.size)
+	if offset > e.Size || length > e.Size-offset {
+		return nil, m.Errorf(t.at, "", "its data ends at byte %d of %q, which has %d", offset+length, location, e.Size)
 	}
-	return &format.Storage{Data: io.NewSectionReader(e.data, offset, length), Length: length, Offset: -1}, nil
+	st := &format.Storage{Data: io.NewSectionReader(e.Data, offset, length), Length: length, Offset: -1}
+	if e.At >= 0 {
+		st.Offset = e.At + offset
+	}
+	return st, nil
 }
 
 // position reads a number of external_data.
@@ -86,17 +85,19 @@ func (m *reader) position(t *tensor, key string, otherwise int64) (int64, error)
 }
 
 // other opens a file once.
-func (m *reader) other(location string) (*external, error) {
+func (m *reader) other(location string) (*File, error) {
 	if e := m.others[location]; e != nil {
 		return e, nil
 	}
-	data, size, err := m.opt.External(location)
+	e, err := m.opt.External(location)
+	if errors.As(err, new(*format.UnsupportedError)) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the model's data in %q: %w", location, err)
 	}
-	e := &external{data, size}
-	m.others[location] = e
-	return e, nil
+	m.others[location] = &e
+	return &e, nil
 }
 
 // local says whether a path leads to a file beside the model or below it.

@@ -41,7 +41,16 @@ type Options struct {
 	Limits Limits
 	// External opens a file that tensors lie in, by its path relative to the
 	// model, which leads nowhere else. nil refuses such tensors.
-	External func(location string) (io.ReaderAt, int64, error)
+	External func(location string) (File, error)
+}
+
+// File is one that tensors lie in.
+type File struct {
+	Data io.ReaderAt
+	Size int64
+	// At is where the file begins in what the storages' offsets count in, as
+	// when the model and its files are read as one; negative for nowhere.
+	At int64
 }
 
 // reader is a file being read.
@@ -58,7 +67,7 @@ type reader struct {
 	graphs  int
 	nodes   int
 	names   map[string]bool
-	others  map[string]*external // files that tensors lie in
+	others  map[string]*File // files that tensors lie in
 	ck      *format.Checkpoint
 }
 
@@ -68,7 +77,7 @@ type reader struct {
 func Open(r io.ReaderAt, size int64, opt Options) (*format.Checkpoint, error) {
 	m := &reader{
 		Cursor: format.NewCursor(name, r, size), file: r, opt: opt, lim: opt.Limits.withDefaults(), kept: 16 << 20,
-		names: map[string]bool{}, others: map[string]*external{},
+		names: map[string]bool{}, others: map[string]*File{},
 		ck: &format.Checkpoint{Metadata: map[string]string{}},
 	}
 	m.budget, m.fields, m.decoded = format.NewBudget(name, m.lim.Tensors), m.lim.Fields, m.lim.Decoded

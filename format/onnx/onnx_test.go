@@ -218,11 +218,11 @@ func TestExternal(t *testing.T) {
 	t.Parallel()
 	other := noise(64)
 	opened := 0
-	opt := onnx.Options{External: func(location string) (io.ReaderAt, int64, error) {
+	opt := onnx.Options{External: func(location string) (onnx.File, error) {
 		if opened++; location != "weights/w.bin" {
-			return nil, 0, io.ErrClosedPipe
+			return onnx.File{}, io.ErrClosedPipe
 		}
-		return bytes.NewReader(other), int64(len(other)), nil
+		return onnx.File{Data: bytes.NewReader(other), Size: int64(len(other)), At: 1000}, nil
 	}}
 	file := writers.ONNX(t, nil, outside("location", "weights/w.bin", "offset", "16", "length", "8", "checksum", "x"),
 		append(outside("location", "weights/w.bin"), writers.Message(nil).Text(8, "v")...))
@@ -230,7 +230,8 @@ func TestExternal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(content(t, file, &ck.Tensors[0]), other[16:24]) || !bytes.Equal(content(t, file, &ck.Tensors[1]), other[:8]) || opened != 1 {
+	whole := append(append(slices.Clone(file), make([]byte, 1000-len(file))...), other...)
+	if !bytes.Equal(content(t, whole, &ck.Tensors[0]), other[16:24]) || !bytes.Equal(content(t, whole, &ck.Tensors[1]), other[:8]) || opened != 1 {
 		t.Errorf("%+v, opened %d times", ck.Tensors, opened)
 	}
 	if _, err = open(file); !errors.As(err, new(*format.UnsupportedError)) || !strings.Contains(err.Error(), "weights/w.bin") {

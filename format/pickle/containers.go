@@ -264,7 +264,7 @@ func kind(v Value) string {
 		return "an int"
 	case Float:
 		return "a float"
-	case String:
+	case String, *LongText:
 		return "a str"
 	case *Bytes:
 		if v.Opcode == opcodeBytearray8 {

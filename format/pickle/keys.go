@@ -161,6 +161,8 @@ func (m *machine) hash(v Value) (any, error) {
 		return hashFloat(float64(v)), nil
 	case String:
 		return v.S, m.spendHash(len(v.S))
+	case *LongText:
+		return nil, fmt.Errorf("%w: text of %d bytes as a key", ErrLimit, v.Len)
 	case *Bytes:
 		return m.hashBytes(v)
 	case *Global:

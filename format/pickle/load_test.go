@@ -305,8 +305,8 @@ func TestLimits(t *testing.T) {
 		{"stack", "NNN.", pickle.Limits{Stack: 2}},
 		{"marks", "(((.", pickle.Limits{Stack: 2}},
 		{"memo", "N\x94\x94\x94.", pickle.Limits{Memo: 2}},
-		{"string", "X\x03\x00\x00\x00abc.", pickle.Limits{String: 2}},
-		{"line", "Vabc" + strings.Repeat("d", 1<<17) + "\n.", pickle.Limits{String: 2}},
+		{"long key", "}X\x03\x00\x00\x00abcNs.", pickle.Limits{String: 2}},
+		{"line", "Sabc" + strings.Repeat("d", 1<<17) + "\n.", pickle.Limits{String: 2}},
 		{"bytes", "NNNN.", pickle.Limits{Bytes: 3}},
 		{"memory", "]]]].", pickle.Limits{Memory: 100}},
 	}
@@ -491,6 +491,11 @@ func FuzzLoad(f *testing.F) {
 		}
 		if s == nil || (err == nil) != (s.Root != nil) || s.End > int64(len(data)) {
 			t.Fatalf("stream %+v with error %v", s, err)
+		}
+		// Text that stays in the stream is no other stream.
+		long, longErr := pickle.Load(bytes.NewReader(data), 0, int64(len(data)), pickle.Limits{Text: 3})
+		if longErr == nil && (err != nil || long.End != s.End || len(long.Globals) != len(s.Globals)) {
+			t.Fatalf("with long text %+v, else %+v, %v", long, s, err)
 		}
 	})
 }

@@ -91,6 +91,9 @@ func (l Limits) defaults() Limits {
 	if l.String == 0 {
 		l.String = 16 << 20
 	}
+	if l.Text == 0 || l.Text > l.String {
+		l.Text = l.String
+	}
 	if l.Inline == 0 {
 		l.Inline = 4 << 10
 	}

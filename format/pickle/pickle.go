@@ -43,6 +43,16 @@ type Bytes struct {
 	Opcode      byte
 }
 
+// LongText is text that is longer than Limits.Text: it stays in the stream, as
+// the Len bytes at Offset of the reader given to Load, encoded as Opcode says.
+// Picklers write the bytes of arrays so, where the protocol has no bytes.
+type LongText struct {
+	Offset, Len int64
+	Runes       int64 // how many characters it has
+	Latin1      bool  // none is above U+00FF
+	Opcode      byte
+}
+
 // The containers.
 type (
 	List struct {
@@ -128,7 +138,8 @@ type Limits struct {
 	Ops    int64 // opcodes; default 20 million
 	Stack  int   // stack and mark depth; default 1 million
 	Memo   int   // memo entries; default 20 million
-	String int64 // one text or line operand; default 16 MiB
+	String int64 // one text or line operand that is kept; default 16 MiB
+	Text   int64 // text up to this length is kept, longer one is a LongText; default String
 	Inline int64 // Bytes up to this length are copied into Data; default 4 KiB
 	Memory int64 // bytes that all values may take, estimated; default 512 MiB
 
@@ -183,6 +194,7 @@ func (Int) value()         {}
 func (Float) value()       {}
 func (BigInt) value()      {}
 func (String) value()      {}
+func (*LongText) value()   {}
 func (*Bytes) value()      {}
 func (*List) value()       {}
 func (*Tuple) value()      {}

@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
@@ -25,6 +26,9 @@ func (m *machine) unicode(width int) error {
 	n, err := m.w.uint(width)
 	if err != nil {
 		return err
+	}
+	if n > uint64(m.lim.Text) {
+		return m.longText(n)
 	}
 	if err := m.operand(n); err != nil {
 		return err
@@ -67,7 +71,11 @@ func surrogateUTF8(s string) bool {
 
 // opUnicode reads a line in raw-unicode-escape.
 func opUnicode(m *machine) error {
-	line, err := m.w.line(m.lim.String)
+	start := m.w.offset()
+	line, err := m.w.line(m.lim.Text)
+	if errors.Is(err, ErrLimit) {
+		return m.longLine(start)
+	}
 	if err != nil {
 		return err
 	}
@@ -105,14 +113,23 @@ func rawUnicodeEscape(b []byte) (string, error) {
 		if i+width >= len(b) {
 			return "", fmt.Errorf("%w: truncated \\%c escape", ErrSyntax, b[i])
 		}
-		r, err := strconv.ParseUint(string(b[i+1:i+1+width]), 16, 32)
-		if err != nil || r > utf8.MaxRune {
-			return "", fmt.Errorf("%w: bad \\%c escape", ErrSyntax, b[i])
+		r, err := parseEscape(b[i : i+1+width])
+		if err != nil {
+			return "", err
 		}
-		out = appendSurrogate(out, rune(r))
+		out = appendSurrogate(out, r)
 		i += width
 	}
 	return string(out), nil
+}
+
+// parseEscape gives the character of uXXXX or UXXXXXXXX.
+func parseEscape(b []byte) (rune, error) {
+	r, err := strconv.ParseUint(string(b[1:]), 16, 32)
+	if err != nil || r > utf8.MaxRune {
+		return 0, fmt.Errorf("%w: bad \\%c escape", ErrSyntax, b[0])
+	}
+	return rune(r), nil
 }
 
 // appendSurrogate is utf8.AppendRune that lets surrogates through.

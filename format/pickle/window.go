@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -167,6 +168,25 @@ func (w *window) line(limit int64) ([]byte, error) {
 			return nil, fmt.Errorf("%w: a line of more than %d bytes", ErrLimit, limit)
 		}
 		long = append(long, chunk...)
+		w.pos = len(w.buf)
+	}
+}
+
+// back goes to an offset that was passed before.
+func (w *window) back(off int64) { w.base, w.pos, w.buf = off, 0, w.buf[:0] }
+
+// lineLength says how far away the next newline is, which may be anywhere.
+func (w *window) lineLength() (int64, error) {
+	start := w.offset()
+	defer w.back(start)
+	for {
+		if err := w.fill(1); err != nil {
+			return 0, err
+		}
+		if i := bytes.IndexByte(w.buf[w.pos:], '\n'); i >= 0 {
+			w.pos += i
+			return w.offset() - start, nil
+		}
 		w.pos = len(w.buf)
 	}
 }

@@ -242,7 +242,7 @@ func leafKind(v pickle.Value) string {
 		return "int"
 	case pickle.Float:
 		return "float"
-	case pickle.String:
+	case pickle.String, *pickle.LongText:
 		return "str"
 	case *pickle.Bytes:
 		switch {

@@ -139,15 +139,16 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	if sameFile(in, out) {
 		return usage("give OUT another name", "%s would be written over itself", in)
 	}
-	blob, err := m.Open(ctx, f.Path)
+	input, err := convert.OpenInput(ctx, m, f)
 	if err != nil {
 		return err
 	}
-	defer blob.Close()
-	set, err := convert.Files(ctx, convert.Input{Path: f.Path, Format: f.Format, Blob: blob}, opt)
+	set, err := convert.Files(ctx, input, opt)
 	if err != nil {
+		_ = input.Close()
 		return cannotConvert(ctx, s, m, in, err)
 	}
+	defer set.Close()
 	var done []convertedFile
 	if len(set.Plans) == 1 {
 		bar.say("convert", f.Path)
