@@ -32,7 +32,7 @@ func (j *streamJudge) call(c *pickle.Call) error {
 		j.r.add("WS-PICKLE-024", c.Offset, "%s is called", globalName(g)).withGlobal(g)
 	case holder:
 		if c.Opcode == opReduce || c.Opcode == opInst || c.Opcode == opObj {
-			j.calledHolder(c, g, module, name)
+			j.calledHolder(c, g, module)
 		}
 		j.plainArgs(c, g, nil)
 	case builder, class, function:
@@ -65,7 +65,7 @@ func (j *streamJudge) callee(c *pickle.Call) (*pickle.Global, bool) {
 // calledHolder judges a class whose constructor is run. Scikit-learn's
 // convention is that constructors only keep their arguments; numpy's types
 // convert theirs.
-func (j *streamJudge) calledHolder(c *pickle.Call, g *pickle.Global, module, name string) {
+func (j *streamJudge) calledHolder(c *pickle.Call, g *pickle.Global, module string) {
 	if strings.HasPrefix(module, "sklearn.") || module == "numpy" {
 		return
 	}
