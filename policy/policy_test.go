@@ -57,6 +57,7 @@ func TestPush(t *testing.T) {
 		{"unsafe wins over convertible", "safetensors-first", FileFacts{Format: "torch-zip", Verdict: "unsafe", Findings: unsafe, Conversion: &ConversionFact{Output: "m"}}, Refuse, Violation, "posix.system", "", ""},
 		{"never planned", "safetensors-only", FileFacts{Format: "pickle", Verdict: "convertible"}, Refuse, Inconvertible, "not planned", "", ""},
 		{"optimizer", "safetensors-only", FileFacts{Path: "my optimizer.pt", Format: "torch-zip", Verdict: "convertible", Training: true, Conversion: &ConversionFact{Output: "o"}}, Refuse, Violation, "training leftover", "--exclude 'my optimizer.pt'", ""},
+		{"part of a DeepSpeed checkpoint", "safetensors-only", FileFacts{Path: "global_step1/zero_pp_rank_0_mp_rank_00_optim_states.pt", Format: "torch-zip", Verdict: "convertible", Training: true, Conversion: &ConversionFact{Output: "o"}}, Refuse, Violation, "training leftover", "gather them: python zero_to_fp32.py", ""},
 		{"gguf, only", "safetensors-only", FileFacts{Format: "gguf", Role: "weight", Verdict: "safe"}, Refuse, Violation, "gguf is not safetensors", "safetensors-first", ""},
 		{"gguf, first", "safetensors-first", FileFacts{Format: "gguf", Role: "weight", Verdict: "safe"}, Keep, "", "gguf", "", ""},
 		{"code", "safetensors-only", FileFacts{Format: "python", Role: "code", Verdict: "review", Findings: []FindingFact{{Message: "python code"}}}, Keep, "", "python code", "", ""},

@@ -177,7 +177,7 @@ func convertOrRefuse(f FileFacts) FileDecision {
 	}
 	reason := f.Format + " holds only tensors and plain data"
 	if f.Verdict == "review" {
-		reason = f.Format + ": its tensors and arrays alone, without the objects around them"
+		reason = f.Format + ": weights only, without the objects around them"
 	}
 	return FileDecision{Path: f.Path, Action: Convert, Output: c.Output, Reason: reason}
 }

@@ -154,7 +154,7 @@ func noConverterHints(err error) []string {
 	}
 	switch {
 	case none.To != model.Safetensors && noConverter(none.From) == nil:
-		return []string{"convert it to safetensors first, and what comes out to " + string(none.To)}
+		return []string{"convert it to safetensors first, and the result with the same --to"}
 	case none.From == model.JSON:
 		return []string{"a JSON file holds no tensors; an index is rewritten with its shards: weightseal convert DIR OUTDIR"}
 	}
