@@ -125,7 +125,7 @@ func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error 
 
 // pickleLimits bounds one pickle.
 func pickleLimits() pickle.Limits {
-	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10}
+	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10, Stack: 250_000}
 }
 
 // streamJudge judges one pickle stream.
