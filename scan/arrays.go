@@ -3,6 +3,7 @@ package scan
 import (
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/joblib"
@@ -14,8 +15,8 @@ import (
 // what their shapes and dtypes say: the codec that the converter uses reads
 // them.
 func arrays(r *report, ra io.ReaderAt, size int64) {
-	if r.verdict > Convertible {
-		return
+	if r.verdict > Convertible || !r.imports {
+		return // plain values need no class: there is no array
 	}
 	_, err := joblib.Open(ra, size, joblib.Limits{Pickle: pickleLimits()})
 	var (
@@ -35,6 +36,8 @@ func arrays(r *report, ra io.ReaderAt, size int64) {
 		}
 	case errors.Is(err, pickle.ErrLimit), errors.Is(err, errLimit):
 		r.add("WS-LIMIT-001", offsetOf(err), "%v", err)
+	case errors.As(err, &broken) && strings.HasPrefix(broken.Detail, "limit reached"):
+		r.add("WS-LIMIT-001", broken.Offset, "%v", err)
 	case errors.As(err, &broken):
 		r.add("WS-NUMPY-002", broken.Offset, "%v", err)
 	default:

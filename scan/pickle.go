@@ -153,6 +153,7 @@ func (j *streamJudge) judge(loadErr error) error {
 			j.called[g] = true
 		}
 	}
+	j.r.imports = j.r.imports || len(j.s.Globals) > 0
 	for _, g := range j.s.Globals {
 		j.global(g)
 	}
