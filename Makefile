@@ -103,6 +103,10 @@ bench: build ## Speed and memory beside cp, oras, cosign and the Python chain (R
 	@tools/build oras registry cosign2
 	@bench/run
 
+.PHONY: compare
+compare: ## The scanner's verdicts over the corpus of threats and clean files
+	@go test -count=1 ./scan -run '^TestCompare$$' -compare -v
+
 .PHONY: gobench
 gobench: ## The Go benchmarks (PKG)
 	go test -run '^$$' -bench . -benchmem $(PKG)

@@ -135,7 +135,7 @@ func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error 
 
 // pickleLimits bounds one pickle.
 func pickleLimits() pickle.Limits {
-	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10, Lenient: true}
+	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10, Stack: 250_000, Lenient: true}
 }
 
 // streamJudge judges one pickle stream.
@@ -163,6 +163,7 @@ func (j *streamJudge) judge(loadErr error) error {
 			j.called[g] = true
 		}
 	}
+	j.r.imports = j.r.imports || len(j.s.Globals) > 0
 	for _, g := range j.s.Globals {
 		j.global(g)
 	}

@@ -18,6 +18,7 @@ type report struct {
 	more     int
 	least    Verdict // of the findings kept
 	inner    string  // path inside the file that findings belong to
+	imports  bool    // a pickle that was judged names a global
 }
 
 // at least raises the verdict.
