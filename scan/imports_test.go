@@ -25,8 +25,6 @@ type hidden struct {
 	imports        string // "" where no loader gets there
 }
 
-func short(s string) string { return "\x8c" + string(rune(len(s))) + s }
-
 // pickleTricks are streams that reach a function in another way than GLOBAL
 // and REDUCE.
 func pickleTricks() []hidden {

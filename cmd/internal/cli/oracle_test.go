@@ -22,25 +22,25 @@ import (
 	"github.com/weightseal/weightseal/scan"
 )
 
-// oneFile is a model of one file in memory.
-type oneFile struct {
+// sample is a model of one file in memory.
+type sample struct {
 	name string
 	data []byte
 }
 
-func (f oneFile) List(context.Context) ([]model.Entry, error) {
+func (f sample) List(context.Context) ([]model.Entry, error) {
 	return []model.Entry{{Path: f.name, Size: int64(len(f.data))}}, nil
 }
 
-func (f oneFile) Open(context.Context, string) (model.Blob, error) { return f.blob(), nil }
-func (f oneFile) blob() model.Blob                                 { return inMemory{bytes.NewReader(f.data)} }
+func (f sample) Open(context.Context, string) (model.Blob, error) { return f.blob(), nil }
+func (f sample) blob() model.Blob                                 { return inMemory{bytes.NewReader(f.data)} }
 
 type inMemory struct{ *bytes.Reader }
 
 func (inMemory) Close() error     { return nil }
 func (inMemory) Unchanged() error { return nil }
 
-func scanOne(tb testing.TB, f oneFile) *scan.Report {
+func scanOne(tb testing.TB, f sample) *scan.Report {
 	tb.Helper()
 	m, err := model.Load(context.Background(), "test", f)
 	if err != nil {
@@ -56,7 +56,7 @@ func scanOne(tb testing.TB, f oneFile) *scan.Report {
 // converts carries out the conversion, every byte of it. Where a checkpoint
 // has weights in several parts, or tensors that safetensors holds in pieces,
 // the user has to say what is wanted; everything is, here.
-func converts(f oneFile) error {
+func converts(f sample) error {
 	ctx, in := context.Background(), convert.Input{Path: f.name, Blob: f.blob()}
 	p, err := convert.File(ctx, in, convert.Options{})
 	var ambiguous *torch.AmbiguousError
@@ -131,7 +131,7 @@ func empty(err error) bool {
 
 // oracle checks what the verdict promises: convertible means that the
 // conversion succeeds and that CPython reads the same opcodes.
-func oracle(tb testing.TB, g *realtools.Genops, f oneFile) scan.Verdict {
+func oracle(tb testing.TB, g *realtools.Genops, f sample) scan.Verdict {
 	tb.Helper()
 	rep := scanOne(tb, f)
 	if rep.Verdict != scan.Convertible {
@@ -147,7 +147,7 @@ func oracle(tb testing.TB, g *realtools.Genops, f oneFile) scan.Verdict {
 }
 
 // generateCheckpoint makes a file of a kind, valid or not.
-func generateCheckpoint(c *picklegen.Choices, kind byte, broken bool) oneFile {
+func generateCheckpoint(c *picklegen.Choices, kind byte, broken bool) sample {
 	var k *picklegen.Checkpoint
 	switch kind % 3 {
 	case 0, 1:
@@ -155,7 +155,7 @@ func generateCheckpoint(c *picklegen.Choices, kind byte, broken bool) oneFile {
 	default:
 		k = picklegen.Arrays(c)
 	}
-	f := oneFile{k.Name, k.Data}
+	f := sample{k.Name, k.Data}
 	switch {
 	case !broken:
 	case k.Archive != nil && c.Below(3) > 0:
@@ -167,7 +167,7 @@ func generateCheckpoint(c *picklegen.Choices, kind byte, broken bool) oneFile {
 	return f
 }
 
-func TestConvertibleConverts(t *testing.T) {
+func TestGeneratedConvert(t *testing.T) {
 	t.Parallel()
 	g := realtools.StartGenops(t)
 	count := map[bool]map[scan.Verdict]int{false: {}, true: {}}
@@ -203,7 +203,7 @@ func TestConvertibleCorpus(t *testing.T) {
 				return err
 			}
 			t.Run(p, func(t *testing.T) {
-				f := oneFile{filepath.Base(p), b}
+				f := sample{filepath.Base(p), b}
 				if oracle(t, g, f) != scan.Convertible {
 					return
 				}
@@ -211,7 +211,7 @@ func TestConvertibleCorpus(t *testing.T) {
 				c := picklegen.FromSeed(uint64(n))
 				for range 20 {
 					if len(b) < 64<<10 {
-						oracle(t, g, oneFile{f.name, picklegen.Mutate(c, b)})
+						oracle(t, g, sample{f.name, picklegen.Mutate(c, b)})
 					}
 				}
 			})
@@ -233,7 +233,7 @@ func FuzzConvertible(f *testing.F) {
 	g := realtools.StartGenops(f)
 	f.Fuzz(func(t *testing.T, in []byte, kind byte, broken, raw bool) {
 		if raw {
-			oracle(t, g, oneFile{[]string{"a.pt", "a.pkl", "a.pth"}[kind%3], in})
+			oracle(t, g, sample{[]string{"a.pt", "a.pkl", "a.pth"}[kind%3], in})
 			return
 		}
 		oracle(t, g, generateCheckpoint(picklegen.FromBytes(in), kind, broken))
