@@ -24,7 +24,7 @@ func Safetensors(c *Choices, broken bool) []byte {
 			d := c.Below(5)
 			shape, n = append(shape, fmt.Sprint(d)), n*d
 		}
-		entries = append(entries, fmt.Sprintf(`"t%d":{"dtype":"%s","shape":[%s],"data_offsets":[%d,%d]}`,
+		entries = append(entries, fmt.Sprintf(`"t%d":{"dtype":%q,"shape":[%s],"data_offsets":[%d,%d]}`,
 			i, dtype.name, strings.Join(shape, ","), at, at+n))
 		at += n
 	}
