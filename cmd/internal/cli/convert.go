@@ -16,12 +16,12 @@ import (
 	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
-	"github.com/weightseal/weightseal/oci"
 	"github.com/weightseal/weightseal/policy"
 	"github.com/weightseal/weightseal/scan"
 )
 
 type convertOptions struct {
+	registry   registryFlags
 	selection  selection
 	progress   progressFlags
 	to         string
@@ -58,8 +58,9 @@ whole; what is left behind is printed, and listed with --output json.
 
 Without OUT a file is written beside IN, under the name that loaders expect:
 pytorch_model.bin becomes model.safetensors. An OUT that is a file is replaced, when all
-is there. OUT for a directory must be new or empty. IN can be a single file in a layout
-(oci:DIR:TAG) or a registry, too.`,
+is there. OUT for a directory must be new or empty. IN can be a model in a layout
+(oci:DIR:TAG) or a registry, too: OUT is a file when it has one, else a directory. What
+is written has been checked against the digests in its manifest.`,
 		Example: `  weightseal convert pytorch_model.bin model.safetensors
   weightseal convert checkpoint.ckpt model.safetensors --select state_dict
   weightseal convert ./my-model ./my-model-safetensors
@@ -83,6 +84,7 @@ is there. OUT for a directory must be new or empty. IN can be a single file in a
 	o.split.add(f)
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	o.selection.add(f)
+	o.registry.add(f)
 	o.progress.add(f)
 	return cmd
 }
@@ -95,7 +97,11 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 	if err != nil {
 		return err
 	}
-	m, _, err := openModel(ctx, in, oci.Options{})
+	registry, err := o.registry.options(s)
+	if err != nil {
+		return err
+	}
+	m, from, err := openModel(ctx, in, registry)
 	if err != nil {
 		return err
 	}
@@ -107,10 +113,10 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 	}
 	bar := o.progress.start(s)
 	defer bar.close()
-	if info, err := os.Stat(in); err == nil && info.IsDir() {
-		return convertDir(ctx, s, m, out, opt, o.output, bar)
+	if from == nil && isDir(in) || from != nil && len(m.Files) > 1 {
+		return convertDir(ctx, s, m, from, out, opt, o.output, bar)
 	}
-	return convertFile(ctx, s, m, in, out, opt, o.output, bar)
+	return convertFile(ctx, s, m, from, in, out, opt, o.output, bar)
 }
 
 // options are what the flags say.
@@ -128,7 +134,7 @@ func (o *convertOptions) options() (convert.Options, error) {
 	return opt, o.write.fill(&opt)
 }
 
-func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string, opt convert.Options, output string, bar *progress) error {
+func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, in, out string, opt convert.Options, output string, bar *progress) error {
 	if len(m.Files) != 1 {
 		return usage("", "%s holds %d files: convert one file, or a directory", in, len(m.Files))
 	}
@@ -162,13 +168,13 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, in, out string
 	}
 	defer set.Close()
 	var done []convertedFile
-	if len(set.Plans) == 1 {
+	if len(set.Plans) == 1 && from == nil {
 		bar.say("convert", f.Path)
 		if err := set.Plans[0].WriteFile(ctx, out); err != nil {
 			return fmt.Errorf("%s: %w", in, err)
 		}
 		done = []convertedFile{describePlan(set.Plans[0], in, out)}
-	} else if done, err = writeShards(ctx, m, set, in, out, bar); err != nil {
+	} else if done, err = writeShards(ctx, m, set, from, in, out, bar); err != nil {
 		return err
 	}
 	bar.close()
@@ -186,7 +192,7 @@ func noteRename(s *streams, opt convert.Options, done []convertedFile) {
 
 // writeShards writes the files that one file becomes under names that out
 // gives. They get them when all are there, the index last.
-func writeShards(ctx context.Context, m *model.Model, set *convert.Set, in, out string, bar *progress) ([]convertedFile, error) {
+func writeShards(ctx context.Context, m *model.Model, set *convert.Set, from *origin, in, out string, bar *progress) ([]convertedFile, error) {
 	if err := set.Name(filepath.Base(out)); err != nil {
 		return nil, err
 	}
@@ -195,7 +201,7 @@ func writeShards(ctx context.Context, m *model.Model, set *convert.Set, in, out 
 		return nil, err
 	}
 	defer os.RemoveAll(staging)
-	done, err := writeSet(ctx, m, set, staging, bar)
+	done, err := writeSet(ctx, m, set, from, staging, bar)
 	if err != nil {
 		return nil, err
 	}
@@ -288,9 +294,9 @@ func executes(r *scan.Report) bool {
 
 // convertDir converts a model directory into a staging directory beside OUT,
 // which gets its name when everything is there.
-func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt convert.Options, output string, bar *progress) error {
+func convertDir(ctx context.Context, s *streams, m *model.Model, from *origin, out string, opt convert.Options, output string, bar *progress) error {
 	if out == "" {
-		return usage("weightseal convert DIR OUTDIR", "a directory is converted into another one: OUT is missing")
+		return usage("weightseal convert DIR OUTDIR", "a model of several files is converted into a new directory: OUT is missing")
 	}
 	if err := checkEmpty(out, "choose another directory"); err != nil {
 		return err
@@ -303,9 +309,13 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 			return cannotConvert(ctx, s, m, f.Path, err)
 		}
 	}
+	packed, err := packedArrays(ctx, m, opt)
+	if err != nil {
+		return err
+	}
 	again := rewrites(opt)
 	set, err := convert.Model(ctx, m, opt, func(f model.File) bool {
-		return !wantsConversion(f, opt.To) && !(again && f.Format == model.Safetensors)
+		return !wantsConversion(f, opt.To) && !packed[f.Path] && !(again && f.Format == model.Safetensors)
 	})
 	if err != nil {
 		return err
@@ -323,7 +333,7 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, out string, opt
 		return err
 	}
 	defer os.RemoveAll(staging)
-	done, err := writeSet(ctx, m, set, staging, bar)
+	done, err := writeSet(ctx, m, set, from, staging, bar)
 	if err != nil {
 		return err
 	}
@@ -353,6 +363,26 @@ func wantsConversion(f model.File, to model.Format) bool {
 		return true
 	}
 	return false
+}
+
+// packedArrays finds the compressed files that hold arrays, as joblib writes
+// them; others are copied.
+func packedArrays(ctx context.Context, m *model.Model, opt convert.Options) (map[string]bool, error) {
+	packed := map[string]bool{}
+	for _, f := range m.Files {
+		if opt.To == model.TorchZip || !compressed(f.Format) {
+			continue
+		}
+		w, err := openWeights(ctx, m, f, opt.Select)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Path, err)
+		}
+		if w != nil {
+			packed[f.Path] = true
+			w.close()
+		}
+	}
+	return packed, nil
 }
 
 // rewrites says that safetensors is written anew as other safetensors.
@@ -403,7 +433,7 @@ func checkWeights(ctx context.Context, m *model.Model, f model.File) error {
 	return nil
 }
 
-func writeSet(ctx context.Context, m *model.Model, set *convert.Set, dir string, bar *progress) ([]convertedFile, error) {
+func writeSet(ctx context.Context, m *model.Model, set *convert.Set, from *origin, dir string, bar *progress) ([]convertedFile, error) {
 	var done []convertedFile
 	for _, p := range set.Plans {
 		bar.say("convert", p.Source.Path)
@@ -437,7 +467,7 @@ func writeSet(ctx context.Context, m *model.Model, set *convert.Set, dir string,
 		}
 		done = append(done, convertedFile{Input: f.Path, Output: f.Path, Size: f.Size})
 	}
-	return done, nil
+	return done, checkOrigin(ctx, set, from, dir, bar)
 }
 
 func makeParent(dir, path string) (string, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weightseal/weightseal/convert"
+	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
@@ -179,6 +180,10 @@ func viewArtifact(ctx context.Context, source string, from *origin, opt oci.Opti
 func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOptions) (inspectedFile, []safetensors.TensorDigest, error) {
 	view := inspectedFile{Path: f.Path, Size: f.Size, Format: f.Format, Role: f.Role}
 	w, err := openWeights(ctx, m, f, o.selectPath)
+	if (f.Format == model.GGUF || f.Format == model.ONNX) && errors.As(err, new(*format.UnsupportedError)) {
+		view.Problem = err.Error() // as good as any other file of its format
+		return view, nil, nil
+	}
 	if err != nil || w == nil {
 		return view, nil, err
 	}
@@ -303,9 +308,28 @@ type weights struct {
 	blob   model.Blob // of a file that is safetensors
 }
 
+// holdsWeights says that a file may have tensors to show and compare.
+func holdsWeights(f model.File) bool {
+	switch f.Format {
+	case model.Safetensors, model.GGUF, model.ONNX:
+		return true
+	}
+	return compressed(f.Format) || wantsConversion(f, model.Safetensors)
+}
+
+// compressed says that a format is the compressed form of any other: joblib's
+// files are of these.
+func compressed(f model.Format) bool {
+	switch f {
+	case model.Zlib, model.Gzip, model.Bzip2, model.XZ, model.LZMA:
+		return true
+	}
+	return false
+}
+
 // openWeights gives a file as safetensors; nil when it is not a weight file.
 func openWeights(ctx context.Context, m *model.Model, f model.File, selectPath string) (*weights, error) {
-	if f.Format != model.Safetensors && !wantsConversion(f, model.Safetensors) {
+	if !holdsWeights(f) {
 		return nil, nil
 	}
 	if f.Format == model.DCPShard {
@@ -326,6 +350,9 @@ func openWeights(ctx context.Context, m *model.Model, f model.File, selectPath s
 	}
 	if err != nil {
 		_ = in.Close()
+		if compressed(f.Format) { // of something else than arrays
+			return nil, nil
+		}
 		return nil, err
 	}
 	return w, nil

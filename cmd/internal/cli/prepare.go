@@ -112,13 +112,21 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 // unplannable says which files are not worth planning: the scan has refused
 // them already, or they are not to be converted.
 func (j *pushJob) unplannable(p *policy.Policy) func(model.File) bool {
-	verdicts := make(map[string]scan.Verdict, len(j.report.Files))
+	wanted := make(map[string]bool, len(j.report.Files))
 	for _, f := range j.report.Files {
-		verdicts[f.Path] = f.Verdict
+		wanted[f.Path] = p.Converts(formatOf(&f)) && f.Verdict != scan.Unsafe
 	}
-	return func(f model.File) bool {
-		return !p.Converts(string(f.Format)) || verdicts[f.Path] == scan.Unsafe || f.Training
+	return func(f model.File) bool { return !wanted[f.Path] || f.Training }
+}
+
+// formatOf is a file's format as a policy has it: a compressed stream in which
+// the scan found nothing but a pickle is a file of joblib's.
+func formatOf(f *scan.FileReport) string {
+	other := slices.ContainsFunc(f.Findings, func(x scan.Finding) bool { return !strings.HasPrefix(x.Rule, "WS-PICKLE-") })
+	if compressed(f.Format) && (f.Verdict == scan.Convertible || f.Verdict == scan.Review && len(f.Findings) > 0 && !other) {
+		return "joblib"
 	}
+	return string(f.Format)
 }
 
 // failures assigns what went wrong while planning to the files: a clash of
@@ -163,7 +171,7 @@ func (j *pushJob) facts(failures map[string]error) []policy.FileFacts {
 	}
 	facts := make([]policy.FileFacts, 0, len(j.report.Files))
 	for _, r := range j.report.Files {
-		f := policy.FileFacts{Path: r.Path, Format: string(r.Format), Role: string(r.Role), Verdict: r.Verdict.String(), Training: training[r.Path]}
+		f := policy.FileFacts{Path: r.Path, Format: formatOf(&r), Role: string(r.Role), Verdict: r.Verdict.String(), Training: training[r.Path]}
 		if r.Err != nil {
 			f.ReadError = r.Err.Error()
 		}

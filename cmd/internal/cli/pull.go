@@ -156,7 +156,7 @@ func (c *checkedModel) recheck(ctx context.Context, s *streams, dir, policyName 
 	j := &pushJob{model: m, report: report, policy: p}
 	d := p.Push(j.facts(nil))
 	for i, f := range d.Files {
-		if p.Converts(string(report.Files[i].Format)) {
+		if p.Converts(formatOf(&report.Files[i])) {
 			d.Files[i].Reason = string(report.Files[i].Format) + " is pickle-based: " + f.Reason
 			d.Files[i].Action, d.Files[i].Class, d.Allowed = policy.Refuse, policy.Violation, false
 		}
