@@ -66,7 +66,7 @@ var formats = []FormatInfo{
 	},
 	{
 		Name: "joblib, compressed", Formats: []model.Format{model.Zlib, model.Gzip, model.Bzip2, model.XZ, model.LZMA},
-		Recognised: "a zlib, gzip, bzip2, xz or lzma stream; convert takes it where a pickle is inside",
+		Recognised: "a zlib, gzip, bzip2, xz or lzma stream with a pickle inside",
 		Converts:   "as pickles of numpy arrays", Lost: "as pickles of numpy arrays",
 		Refused: "as pickles of numpy arrays; lz4: dump it again with compress=0",
 	},

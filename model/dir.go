@@ -320,7 +320,7 @@ func (s *single) Open(ctx context.Context, p string) (Blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	info, err := dir.Lstat(filepath.FromSlash(p))
 	if err != nil {
 		return nil, err

@@ -67,12 +67,11 @@ func newRunes(r io.ReaderAt, t *LongText) *runes {
 
 // next gives the next character; io.EOF after the last.
 func (d *runes) next() (rune, error) {
-	c, n, err := rune(0), 1, error(nil)
 	if d.escaped {
-		c, err = d.escape()
-		return c, err
+		return d.escape()
 	}
-	if c, n, err = d.in.ReadRune(); err != nil {
+	c, n, err := d.in.ReadRune()
+	if err != nil {
 		return 0, readingText(err)
 	}
 	if c == utf8.RuneError && n == 1 {

@@ -99,7 +99,7 @@ func rawUnicodeEscape(b []byte) (string, error) {
 			continue
 		}
 		i++
-		width := 0
+		var width int
 		switch b[i] {
 		case 'u':
 			width = 4

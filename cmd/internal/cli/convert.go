@@ -166,7 +166,7 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, 
 		_ = input.Close()
 		return cannotConvert(ctx, s, m, in, err)
 	}
-	defer set.Close()
+	defer func() { _ = set.Close() }()
 	var done []convertedFile
 	if len(set.Plans) == 1 && from == nil {
 		bar.say("convert", f.Path)
