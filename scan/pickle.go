@@ -135,7 +135,7 @@ func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error 
 
 // pickleLimits bounds one pickle.
 func pickleLimits() pickle.Limits {
-	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10, Stack: 250_000, Lenient: true}
+	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10, Stack: 250_000, Numbers: 1000, Lenient: true}
 }
 
 // streamJudge judges one pickle stream.

@@ -208,7 +208,7 @@ func (m *machine) appendItems(v Value, items []Value) error {
 	switch v := v.(type) {
 	case *List:
 		m.changed(v, v.used, len(items))
-		v.Items = append(v.Items, items...)
+		v.Items = append(v.Items, m.withoutNumbers(v, items)...)
 	case *Call:
 		v.Appends = append(v.Appends, items...)
 	case *Global, *Persistent, *Extension, *Buffer:
@@ -219,6 +219,24 @@ func (m *machine) appendItems(v Value, items []Value) error {
 		}
 	}
 	return nil
+}
+
+// withoutNumbers gives the items that a list keeps: see Limits.Numbers.
+func (m *machine) withoutNumbers(l *List, items []Value) []Value {
+	if m.lim.Numbers == 0 || len(l.Items) < m.lim.Numbers {
+		return items
+	}
+	kept := items[:0]
+	for _, v := range items {
+		switch v.(type) {
+		case Int, Float, Bool:
+			l.More++
+			m.memory -= slotCost // charged for all of them
+			continue
+		}
+		kept = append(kept, v)
+	}
+	return kept
 }
 
 func opAdditems(m *machine) error {

@@ -82,3 +82,25 @@ func TestLongTextRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestNumbers: further numbers of a long list are counted, anything else is
+// kept.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	in := "\x80\x04]" + strings.Repeat("(K\x01G\x00\x00\x00\x00\x00\x00\x00\x00\x88N]\x8c\x01xe", 10) + "K\x05a."
+	s, err := pickle.Load(strings.NewReader(in), 0, int64(len(in)), pickle.Limits{Numbers: 12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := s.Root.(*pickle.List)
+	if l.More != 3*8+1 || len(l.Items) != 2*6+8*3 {
+		t.Errorf("%d kept, %d counted", len(l.Items), l.More)
+	}
+	for _, v := range l.Items[12:] {
+		switch v.(type) {
+		case pickle.None, *pickle.List, pickle.String:
+		default:
+			t.Errorf("%T is kept", v)
+		}
+	}
+}

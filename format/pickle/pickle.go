@@ -57,6 +57,7 @@ type LongText struct {
 type (
 	List struct {
 		Items []Value
+		More  int64 // numbers that were left out: see Limits.Numbers
 		used  uint8 // see markUsed
 	}
 	Tuple struct {
@@ -142,6 +143,9 @@ type Limits struct {
 	Text   int64 // text up to this length is kept, longer one is a LongText; default String
 	Inline int64 // Bytes up to this length are copied into Data; default 4 KiB
 	Memory int64 // bytes that all values may take, estimated; default 512 MiB
+	// Numbers, where it is set, is how many items a list has before further
+	// numbers are only counted: for who looks for names, not for values.
+	Numbers int
 
 	// Lenient goes on where only one of CPython's unpicklers would stop: a
 	// frame that is longer than the stream, a number that C or Python alone

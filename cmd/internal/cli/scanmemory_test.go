@@ -1,0 +1,134 @@
+//go:build unix && !race
+
+package cli
+
+import (
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weightseal/weightseal/internal/realtools"
+)
+
+// zeros is a reader of n zero bytes.
+func zeros(n int64) io.Reader { return io.LimitReader(endless{}, n) }
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// heavy are inputs that other readers need gigabytes for. Each writes a file.
+var heavy = map[string]func(f *os.File) error{
+	// A bytes object of 1 GiB: a hole in the file.
+	"bytes.pkl": func(f *os.File) error {
+		head := binary.LittleEndian.AppendUint64([]byte("\x80\x04\x8e"), 1<<30)
+		_, err := f.Write(head)
+		return errors.Join(err, f.Truncate(int64(len(head))+1<<30), writeAt(f, ".", int64(len(head))+1<<30))
+	},
+	"floats.pkl": func(f *os.File) error {
+		batch := "(" + strings.Repeat("G\x3f\xf1\x02\x03\x04\x05\x06\x07", 1000) + "e"
+		_, err := f.WriteString("\x80\x04]\x94" + strings.Repeat(batch, 3000) + ".")
+		return err
+	},
+	"many.zip": func(f *os.File) error {
+		z := zip.NewWriter(f)
+		for i := range 100_000 {
+			if _, err := z.CreateHeader(&zip.FileHeader{Name: fmt.Sprintf("f/%d.txt", i)}); err != nil {
+				return err
+			}
+		}
+		return z.Close()
+	},
+	"nested.zip": func(f *os.File) error {
+		inner := []byte("plain text\n")
+		for range 40 {
+			var b bytes.Buffer
+			if err := zipped(&b, "inner.zip", bytes.NewReader(inner)); err != nil {
+				return err
+			}
+			inner = b.Bytes()
+		}
+		_, err := f.Write(inner)
+		return err
+	},
+	"bomb.zip": func(f *os.File) error { return zipped(f, "archive/data.pkl", zeros(1<<30)) },
+	"bomb.gz": func(f *os.File) error {
+		return packed(gzip.NewWriter(f), io.MultiReader(strings.NewReader("\x80\x04]"), zeros(1<<30)))
+	},
+	"bomb.joblib": func(f *os.File) error {
+		return packed(zlib.NewWriter(f), io.MultiReader(strings.NewReader("\x80\x04\x8e\x00\x00\x00\x40\x00\x00\x00\x00"), zeros(1<<30), strings.NewReader(".")))
+	},
+}
+
+func writeAt(f *os.File, s string, off int64) error {
+	_, err := f.WriteAt([]byte(s), off)
+	return err
+}
+
+func zipped(w io.Writer, name string, content io.Reader) error {
+	z := zip.NewWriter(w)
+	e, err := z.Create(name)
+	if err == nil {
+		_, err = io.Copy(e, content)
+	}
+	return errors.Join(err, z.Close())
+}
+
+func packed(w io.WriteCloser, content io.Reader) error {
+	_, err := io.Copy(w, content)
+	return errors.Join(err, w.Close())
+}
+
+// measured runs a program and prints its exit code and its peak resident memory
+// in KiB. What Go reports for a child that it starts includes its own memory.
+const measured = `
+import os, sys
+null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (1, 2)]
+_, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=null), 0)
+print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+`
+
+// TestScanMemory: no input takes more than 64 MiB of resident memory. It is the
+// program that is measured, in a process of its own.
+func TestScanMemory(t *testing.T) {
+	t.Parallel()
+	bin, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, python := t.TempDir(), realtools.Python(t)
+	for name, write := range heavy {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(write(f), f.Close()); err != nil {
+			t.Fatal(name, err)
+		}
+		out, err := exec.CommandContext(t.Context(), python, "-c", measured, bin, "scan", f.Name(), "--output", "json", "--progress", "none").Output()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+		var code, kib int
+		if _, err := fmt.Sscan(string(out), &code, &kib); err != nil || code != exitPolicy && code != 0 {
+			t.Errorf("%s: exit code %d, %v", name, code, err)
+		}
+		t.Logf("%s: %d MiB", name, kib>>10)
+		if kib > 64<<10 {
+			t.Errorf("%s: %d MiB", name, kib>>10)
+		}
+	}
+}
