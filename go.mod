@@ -13,6 +13,7 @@ require (
 )
 
 require (
+	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/sigstore/sigstore-go v1.2.2 // indirect
 	golang.org/x/tools v0.49.0 // indirect
 )
