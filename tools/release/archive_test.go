@@ -53,7 +53,7 @@ func listTar(t *testing.T, raw []byte) (list []string) {
 	}
 	for tr := tar.NewReader(zr); ; {
 		h, err := tr.Next()
-		if err == io.EOF { //nolint:errorlint // as documented
+		if err == io.EOF {
 			return list
 		}
 		if err != nil {
