@@ -55,6 +55,23 @@ install: build ## Install it into $(PREFIX)/bin (PREFIX, DESTDIR)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 0755 bin/weightseal '$(DESTDIR)$(PREFIX)/bin/weightseal'
 
+##@ Release
+
+KEY            ?=
+ALLOW_UNSIGNED ?=
+PLATFORMS      ?=
+DIST           ?= dist
+PUSH           ?=
+export ALLOW_UNSIGNED
+
+.PHONY: release
+release: ## Archives, checksums, SBOM, signature, provenance into dist/ (VERSION=v1.2.3 KEY=cosign.key)
+	go run ./tools/release -version '$(VERSION)' -out '$(DIST)' -key '$(KEY)' -platforms '$(PLATFORMS)'
+
+.PHONY: image
+image: ## The container image as an OCI layout in dist/image (VERSION, PUSH=REF)
+	go run ./tools/release image -version '$(VERSION)' -out '$(DIST)/image' -push '$(PUSH)'
+
 ##@ Check
 
 .PHONY: test

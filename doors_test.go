@@ -110,6 +110,10 @@ func doors() []room {
 			never: bans("internal packages serve every room; signing and commands belong to theirs", append(signing(), cobra)...),
 		},
 		{name: "cmd/*", ours: []string{"*"}},
+		{
+			name: "tools/*", ours: []string{"attest"},
+			why: "a tool works on the sources and on what was built from them; what it signs goes through attest",
+		},
 		{name: "", why: "the root package holds tests only"},
 	}
 }
@@ -132,7 +136,7 @@ func owners() []struct {
 		},
 		{
 			[]string{ggcr},
-			[]string{"oci", "attest", "internal/*"},
+			[]string{"oci", "attest", "internal/*", "tools/*"},
 			"one room speaks to registries; the others take its store",
 		},
 		{

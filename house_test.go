@@ -82,7 +82,7 @@ func (s *source) at(n ast.Node) string {
 
 // isCommand says whether a package is part of the program, which alone has
 // streams, an environment and an exit code.
-func (s *source) isCommand() bool { return matches("cmd/*", s.rel) }
+func (s *source) isCommand() bool { return matches("cmd/*", s.rel) || matches("tools/*", s.rel) }
 
 // TestPackagesAreNamedAndDescribed: a name says what is in a package, and a
 // comment says it in a sentence.

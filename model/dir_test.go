@@ -453,6 +453,13 @@ func TestCheckPaths(t *testing.T) {
 		{[]string{"A/b", "a/B"}, "differ in case"},
 		{[]string{"straße", "STRAẞE"}, "differ in case"},
 		{[]string{"K", "\u212a"}, "differ in case"},
+		{[]string{"mod\u00e8le", "mode\u0300le"}, "how characters are composed"},
+		{[]string{"MOD\u00c8LE", "mode\u0300le"}, "how characters are composed"},
+		{[]string{"\uac00", "\u1100\u1161"}, "how characters are composed"},
+		{[]string{"a\u0323\u0307", "a\u0307\u0323"}, "how characters are composed"},
+		{[]string{"con\u200cfig.json", "config.json"}, "invisible"},
+		{[]string{"mod\u00e8le/a", "mode\u0300le"}, "is a file and the directory of"},
+		{[]string{"\ufb01le", "file"}, ""}, // a ligature is another name everywhere
 		{[]string{"a/b", "a"}, `"a" is a file and the directory of "a/b"`},
 		{[]string{"A", "a/b/c"}, `"A" is a file and the directory`},
 		{[]string{"a", "../b"}, "part .."},
@@ -462,6 +469,74 @@ func TestCheckPaths(t *testing.T) {
 		if tt.why == "" && err != nil || tt.why != "" && (!errors.Is(err, model.ErrPath) || !strings.Contains(err.Error(), tt.why)) {
 			t.Errorf("%q: %v, want %q", tt.paths, err, tt.why)
 		}
+	}
+}
+
+// windowsName is what Windows makes of a name, by its own rules: it drops dots
+// and spaces at the end, has devices in every folder, and separates at both
+// slashes.
+func windowsName(p string) (name string, device bool) {
+	var parts []string
+	for part := range strings.FieldsFuncSeq(p, func(r rune) bool { return r == '/' || r == '\\' }) {
+		part = strings.TrimRight(part, ". ")
+		stem, _, _ := strings.Cut(part, ".")
+		stem = strings.ToUpper(strings.TrimRight(stem, " "))
+		for _, d := range []string{"CON", "PRN", "AUX", "NUL", "COM1", "COM9", "LPT1", "LPT9"} {
+			device = device || stem == d
+		}
+		parts = append(parts, strings.ToUpper(part))
+	}
+	return strings.Join(parts, "/"), device || len(p) > 1 && p[1] == ':'
+}
+
+// TestPathsOfOtherSystems emulates the rules of Windows: of what passes, no
+// two paths are one there, and none is a device, a drive or outside.
+func TestPathsOfOtherSystems(t *testing.T) {
+	t.Parallel()
+	pieces := []string{"a", "A", "b", "..", ".", "a.", "a ", "con", "NUL.txt", "Com1", "c:", `a\b`, "a b", "é", "e\u0301", "lpt9.x.y", "a. .", "PRN "}
+	var all []string
+	for _, x := range pieces {
+		all = append(all, x)
+		for _, y := range pieces {
+			all = append(all, x+"/"+y)
+		}
+	}
+	passed := 0
+	for _, x := range all {
+		if model.CheckPath(x) != nil {
+			continue
+		}
+		passed++
+		name, device := windowsName(x)
+		if device || strings.ToUpper(x) != name || !fs.ValidPath(x) {
+			t.Errorf("%q is allowed, and is %q on Windows (device: %v)", x, name, device)
+		}
+		for _, y := range all {
+			other, _ := windowsName(y)
+			if x != y && name == other && model.CheckPaths([]string{x, y}) == nil {
+				t.Errorf("%q and %q are allowed together, and are one on Windows", x, y)
+			}
+		}
+	}
+	if passed < 20 {
+		t.Errorf("only %d paths passed", passed)
+	}
+}
+
+func TestCheckNames(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"a<b", "a>b", `a"b`, "a|b", "a?b", "a/*"} {
+		for _, goos := range []string{"linux", "darwin"} {
+			if err := model.CheckNames(goos, []string{"x", bad}); err != nil {
+				t.Errorf("%s, %q: %v", goos, bad, err)
+			}
+		}
+		if err := model.CheckNames("windows", []string{"x", bad}); !errors.Is(err, model.ErrPath) || !strings.Contains(err.Error(), "no name on Windows") {
+			t.Errorf("windows, %q: %v", bad, err)
+		}
+	}
+	if err := model.CheckNames("windows", []string{"a/b c", "é"}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // ErrPath is in every error of CheckPath and CheckPaths.
@@ -92,9 +94,27 @@ func reserved(part string) bool {
 	return n == len(digit) && (r >= '0' && r <= '9' || r == '¹' || r == '²' || r == '³')
 }
 
+// CheckNames says whether a system (a value of runtime.GOOS) can have files of
+// these paths, which have passed CheckPaths. What it refuses is no danger
+// elsewhere: Windows has no way to write these characters in a name, and would
+// say so in the middle of the work. Source: "Naming Files, Paths, and
+// Namespaces", Microsoft.
+func CheckNames(goos string, paths []string) error {
+	if goos != "windows" {
+		return nil
+	}
+	for _, p := range paths {
+		if i := strings.IndexAny(p, `<>"|?*`); i >= 0 {
+			return fmt.Errorf("%w: %q: it has %q, which no name on Windows can have: pull it on another system", ErrPath, clip(p), p[i:i+1])
+		}
+	}
+	return nil
+}
+
 // CheckPaths applies CheckPath to all of them, and refuses duplicates, names
-// equal but for case, and a path that is another's directory: what one file
-// system keeps apart, another one overwrites.
+// equal but for case or for the way their characters are composed (macOS), and
+// a path that is another's directory: what one file system keeps apart,
+// another one overwrites. So it is the same check on every system.
 func CheckPaths(paths []string) error {
 	seen := make(map[string]string, len(paths))
 	for _, p := range paths {
@@ -106,7 +126,10 @@ func CheckPaths(paths []string) error {
 			if other == p {
 				return fmt.Errorf("%w: %q is there twice", ErrPath, clip(p))
 			}
-			return fmt.Errorf("%w: %q and %q differ in case only", ErrPath, clip(other), clip(p))
+			if caseFold(other) == caseFold(p) {
+				return fmt.Errorf("%w: %q and %q differ in case only", ErrPath, clip(other), clip(p))
+			}
+			return fmt.Errorf("%w: %+q and %+q are one name to some systems: they differ in how characters are composed, or in invisible ones", ErrPath, clip(other), clip(p))
 		}
 		seen[key] = p
 	}
@@ -124,8 +147,30 @@ func CheckPaths(paths []string) error {
 	return nil
 }
 
-// fold maps all spellings that differ in case only to one.
+// fold maps all spellings that some file system takes for one name to one key:
+// case (Windows, macOS), composed and decomposed characters (macOS; APFS and
+// HFS+ compare so), and the invisible characters that HFS+ ignores. Source:
+// "Apple File System Reference"; Unicode Standard Annex #15.
 func fold(s string) string {
+	if isASCII(s) {
+		return caseFold(s)
+	}
+	s = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, s)
+	// Folding case can leave what decomposes further, and the other way round.
+	return norm.NFD.String(caseFold(norm.NFD.String(s)))
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}
+
+// caseFold maps all spellings that differ in case only to one.
+func caseFold(s string) string {
 	return strings.Map(func(r rune) rune {
 		least := r
 		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {

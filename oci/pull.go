@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"sort"
 
 	"golang.org/x/sync/errgroup"
@@ -73,7 +74,10 @@ func checkFiles(files []File) (total int64, err error) {
 		}
 		total += f.Size
 	}
-	return total, model.CheckPaths(paths)
+	if err := model.CheckPaths(paths); err != nil {
+		return 0, err
+	}
+	return total, model.CheckNames(runtime.GOOS, paths)
 }
 
 func largestFilesFirst(files []File) []File {

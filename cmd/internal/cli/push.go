@@ -32,6 +32,7 @@ type pushOptions struct {
 	convert     convert.Options // as the flags say
 	dryRun      bool
 	output      string
+	digestFile  string
 }
 
 func newPush(s *streams) *cobra.Command {
@@ -65,6 +66,7 @@ The last line on standard output is REF@sha256:...`,
 	o.write.add(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would happen to each file, and upload nothing")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
+	f.StringVar(&o.digestFile, "digest-file", "", "write the digest of what was pushed to this `file`")
 	addPolicy(f, &o.policy)
 	o.selection.add(f)
 	o.registry.add(f)
@@ -122,8 +124,11 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 		bar.close()
 		return refusal(s, o.output, job.decision)
 	}
-	return job.ship(ctx, s, store, tag, opt, signer, o.output, bar)
+	return job.ship(ctx, s, store, tag, opt, signer, o, bar)
 }
+
+// signedBefore is said of a model that had the same statement already.
+const signedBefore = "attested before, with the same statement"
 
 func signerError(keyFile string, err error) error {
 	var own *failure
@@ -139,7 +144,7 @@ func signerError(keyFile string, err error) error {
 
 // ship uploads a prepared model. Nothing is visible under the tag until the
 // attestation is in place.
-func (j *pushJob) ship(ctx context.Context, s *streams, store oci.Store, tag string, opt oci.Options, signer attest.Signer, output string, bar *progress) error {
+func (j *pushJob) ship(ctx context.Context, s *streams, store oci.Store, tag string, opt oci.Options, signer attest.Signer, o *pushOptions, bar *progress) error {
 	previous, err := previousFiles(ctx, store, tag)
 	if err != nil {
 		return err
@@ -186,9 +191,9 @@ func (j *pushJob) ship(ctx context.Context, s *streams, store oci.Store, tag str
 	case stored != nil:
 		signed = "attested and signed"
 	case signer != nil:
-		signed = "attested before, with the same statement"
+		signed = signedBefore
 	}
-	return j.printPushed(s, output, store.Reference(staged.Manifest.Digest.String()), staged, stored, signed)
+	return j.printPushed(s, o, store.Reference(staged.Manifest.Digest.String()), staged, stored, signed)
 }
 
 // statementBefore is a statement that our own key has signed over the same
@@ -371,8 +376,20 @@ type attestation struct {
 	Digest string `json:"digest"`
 }
 
-func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged, stored *attest.Stored, signed string) error {
-	p := pushed{
+func (j *pushJob) printPushed(s *streams, o *pushOptions, ref string, staged *oci.Staged, stored *attest.Stored, signed string) error {
+	p := j.pushed(ref, staged, stored)
+	if err := errors.Join(writeDigestFile(o.digestFile, p.Digest), announcePushed(s, p, signed)); err != nil {
+		return fmt.Errorf("pushed %s, but: %w", ref, err)
+	}
+	if o.output == "json" {
+		return printJSON(s.out, p)
+	}
+	return j.printPushedText(s, p, signed)
+}
+
+// pushed says what was pushed.
+func (j *pushJob) pushed(ref string, staged *oci.Staged, stored *attest.Stored) *pushed {
+	p := &pushed{
 		SchemaVersion: 1, Reference: ref, Digest: staged.Manifest.Digest.String(), MediaType: staged.Manifest.MediaType,
 		Size: staged.Manifest.Size, Policy: j.policy.Name(), Result: j.predicate.Result, Level: j.predicate.Level,
 		WeightsDigest: j.predicate.WeightsDigest, Attestations: storedForms(stored), Skipped: staged.Skipped,
@@ -390,9 +407,10 @@ func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged
 		}
 		p.Files = append(p.Files, f)
 	}
-	if output == "json" {
-		return printJSON(s.out, p)
-	}
+	return p
+}
+
+func (j *pushJob) printPushedText(s *streams, p *pushed, signed string) error {
 	for _, it := range j.items {
 		if it.plan != nil {
 			warn(s, it.path, it.plan.Warnings)
@@ -416,7 +434,7 @@ func (j *pushJob) printPushed(s *streams, output, ref string, staged *oci.Staged
 	for _, r := range reasons {
 		fmt.Fprintf(s.err, "  %s\n", printable(r))
 	}
-	_, err := fmt.Fprintln(s.out, ref)
+	_, err := fmt.Fprintln(s.out, p.Reference)
 	return err
 }
 

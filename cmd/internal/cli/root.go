@@ -42,6 +42,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "ship", Title: "Ship and use models:"},
 		&cobra.Group{ID: "look", Title: "Look into models:"},
+		&cobra.Group{ID: "file", Title: "Sign and verify files, such as a release:"},
 	)
 	for _, c := range []struct {
 		group string
@@ -49,6 +50,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 	}{
 		{"ship", newPush(s)}, {"ship", newPull(s)}, {"ship", newVerify(s)}, {"ship", newKeygen(s)},
 		{"look", newScan(s)}, {"look", newConvert(s)}, {"look", newInspect(s)}, {"look", newDiff(s)},
+		{"file", newSignBlob(s)}, {"file", newVerifyBlob(s)}, {"file", newAttestBlob(s)}, {"file", newVerifyBlobAttestation(s)},
 		{"", newDemo(s)}, {"", newVersion(s)},
 	} {
 		c.cmd.GroupID = c.group

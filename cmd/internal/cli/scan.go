@@ -163,7 +163,7 @@ func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) 
 			return err
 		}
 	}
-	if err := run.print(s.out, out); err != nil {
+	if err := errors.Join(run.print(s.out, out), announceScan(s, out)); err != nil {
 		return err
 	}
 	return out.err()

@@ -251,15 +251,18 @@ func printVerified(s *streams, output string, c *checkedModel, deep []attest.Che
 		checks = slices.DeleteFunc(checks, func(ch attest.Check) bool { return ch.Name == attest.ContentsCheck })
 		checks = append(checks, deep...)
 	}
+	v := &verifiedOutput{
+		SchemaVersion: 1, Reference: c.store.Reference(digest), Digest: digest, Allowed: c.decision.Allowed,
+		Result: result, Level: level, WeightsDigest: c.predicate.WeightsDigest, Policy: c.decision, Checks: checks,
+	}
+	if err := announceVerified(s, v); err != nil {
+		return err
+	}
 	switch output {
 	case "statement":
 		fmt.Fprintf(s.out, "%s\n", c.verified.Payload())
 	case "json":
-		err := printJSON(s.out, verifiedOutput{
-			SchemaVersion: 1, Reference: c.store.Reference(digest), Digest: digest, Allowed: c.decision.Allowed,
-			Result: result, Level: level, WeightsDigest: c.predicate.WeightsDigest, Policy: c.decision, Checks: checks,
-		})
-		if err != nil {
+		if err := printJSON(s.out, v); err != nil {
 			return err
 		}
 	default:
