@@ -155,11 +155,17 @@ func TestRealHosts(t *testing.T) {
 	}
 }
 
+// pickled is a model whose weights are a pickle.
+func pickled(tb testing.TB) string {
+	tb.Helper()
+	return placed(tb, map[string][]byte{"pytorch_model.bin": demoCheckpoint, "config.json": []byte(demoConfig)})
+}
+
 // line pushes, verifies and pulls through the host, and wants the exit codes
 // 2, 3 and 4 to come through.
 func (g *guest) line(t *testing.T, registry string) {
 	t.Helper()
-	model, key, pub, ref := placed(t, nil), keyFile(t, "ours.key"), keyFile(t, "ours.pub"), registry+"/team/model:v1"
+	model, key, pub, ref := pickled(t), keyFile(t, "ours.key"), keyFile(t, "ours.pub"), registry+"/team/model:v1"
 	wantCode(t, "push", g.ours(t, "push", model, ref, "--key", key, "--plain-http"), 0, "@sha256:")
 	wantCode(t, "verify", g.ours(t, "verify", ref, "--key", pub, "--plain-http"), 0, "allowed")
 	wantCode(t, "pull", g.ours(t, "pull", ref, "pulled", "--key", pub, "--plain-http"), 0)
@@ -249,19 +255,20 @@ func processesWith(t *testing.T, arg string) []int {
 func TestHelmDownloader(t *testing.T) {
 	t.Parallel()
 	bin, registry := builtProgram(t), realtools.Registry(t)
-	model := placed(t, nil)
+	model := pickled(t)
 	config, err := os.ReadFile(filepath.Join(model, "config.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pushed := execute(t, "push", model, registry+"/team/My_Model:v1", "--key", keyFile(t, "ours.key"), "--plain-http")
+	pushed := execute(t, "push", model, registry+"/team/my_model:v1", "--key", keyFile(t, "ours.key"), "--plain-http")
+	pushed.succeeded(t)
 	_, digest, _ := strings.Cut(strings.TrimSpace(pushed.out), "@")
 	for _, name := range []string{"helm3", "helm4"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGuest(t, realtools.Path(t, name))
 			wantCode(t, "install", g.run(t, bin, "plugin", "install", "helm"), 0)
-			model := helmplugin.Scheme + "://" + registry + "/team/My_Model:v1"
+			model := helmplugin.Scheme + "://" + registry + "/team/my_model:v1"
 			trusting := g.env
 			g.env = append(slices.Clone(trusting), envPlainHTTP+"=true")
 			wantFailure(t, g.host(t, "template", "rel", model), "nobody to trust", envKey)
@@ -417,7 +424,7 @@ func TestPluginHookRefuses(t *testing.T) {
 	t.Parallel()
 	const version = "1.2.3"
 	archive := fmt.Sprintf("weightseal_%s_%s_%s.tar.gz", version, runtime.GOOS, runtime.GOARCH)
-	spoil := func(name string) func(*testing.T, string, string) {
+	changed := func(name string) func(*testing.T, string, string) {
 		return func(t *testing.T, dist, _ string) {
 			t.Helper()
 			f, err := os.OpenFile(filepath.Join(dist, name), os.O_WRONLY|os.O_APPEND, 0)
@@ -439,14 +446,14 @@ func TestPluginHookRefuses(t *testing.T) {
 		}
 	}
 	for name, tt := range map[string]struct {
-		break_ func(t *testing.T, dist, plugin string)
-		url    string // instead of the folder
-		want   string
+		spoil func(t *testing.T, dist, plugin string)
+		url   string // instead of the folder
+		want  string
 	}{
 		"good":         {func(*testing.T, string, string) {}, "", ""},
 		"file url":     {func(*testing.T, string, string) {}, "file://", ""},
-		"archive":      {spoil(archive), "", "is not the file of the signed checksums"},
-		"checksums":    {spoil("checksums.txt"), "", "is not signed by"},
+		"archive":      {changed(archive), "", "is not the file of the signed checksums"},
+		"checksums":    {changed("checksums.txt"), "", "is not signed by"},
 		"no signature": {remove("checksums.txt.sig"), "", "cannot get checksums.txt.sig"},
 		"no archive":   {remove(archive), "", "cannot get " + archive},
 		"no key":       {func(t *testing.T, _, plugin string) { t.Helper(); remove("weightseal.pub")(t, plugin, "") }, "", "no public key"},
@@ -474,7 +481,7 @@ func TestPluginHookRefuses(t *testing.T) {
 			pluginArchive(t, dist, version, filepath.Join(g.home, "p.tgz"))
 			wantCode(t, "unpack", g.run(t, "tar", "-xzf", "p.tgz", "-C", g.home), 0)
 			plugin := filepath.Join(g.home, program)
-			tt.break_(t, dist, plugin)
+			tt.spoil(t, dist, plugin)
 			url := dist
 			if tt.url != "" {
 				url = tt.url

@@ -136,7 +136,7 @@ var releasedVersion = regexp.MustCompile(`^v(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)$
 
 // pluginVersion is the version for a manifest; empty for a build that has none.
 func pluginVersion() string {
-	if m := releasedVersion.FindStringSubmatch(buildVersion()); m != nil {
+	if m := releasedVersion.FindStringSubmatch(buildVersion()); m != nil && !strings.HasPrefix(m[1], "0.0.0") {
 		return m[1]
 	}
 	return ""
@@ -233,7 +233,7 @@ func (f *pluginFile) install(self string, o *pluginOptions) (done string, err er
 		}
 		done = "linked"
 	}
-	if f.program && o.copy && isSame(f.path, self) {
+	if f.program && o.copy && sameFile(f.path, self) {
 		if info, err := os.Lstat(f.path); err == nil && info.Mode().IsRegular() {
 			return "kept", nil // it is the program that runs
 		}
@@ -389,10 +389,4 @@ func onPath(s *streams, dir string) bool {
 	return slices.ContainsFunc(filepath.SplitList(s.getenv("PATH")), func(p string) bool {
 		return p != "" && filepath.Clean(p) == dir
 	})
-}
-
-func isSame(a, b string) bool {
-	one, errA := os.Stat(a)
-	two, errB := os.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(one, two)
 }
