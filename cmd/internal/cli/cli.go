@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -32,9 +33,13 @@ func Main(args, environ []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	vars := variables(environ)
+	ctx, gone := context.WithCancel(ctx)
+	defer gone()
+	followHost(ctx, vars, gone)
 	s := &streams{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
-		env:    variables(environ),
+		env:    vars,
 		errTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		inTTY:  term.IsTerminal(int(os.Stdin.Fd())),
 		width:  stderrWidth,
@@ -47,6 +52,9 @@ func run(ctx context.Context, args []string, s *streams) int {
 	h := detectHost(args, s.getenv)
 	if h.metadata {
 		return report(s, printMetadata(s))
+	}
+	if h.debug {
+		fmt.Fprintf(s.err, "debug: %s %s, called as %s\n", program, buildVersion(), h.name)
 	}
 	root := newRoot(s, h)
 	root.SetArgs(h.args)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"strings"
+
+	"github.com/weightseal/weightseal/internal/helmplugin"
 )
 
 // host is the program that started us, found from the name we were called by
@@ -12,6 +14,7 @@ type host struct {
 	name     string   // how the user calls us: "weightseal", "docker weightseal", ...
 	args     []string // the command line without the host's part
 	metadata bool     // docker asks for the plugin's metadata
+	debug    bool     // the host's own --debug is given
 }
 
 const program = "weightseal"
@@ -31,10 +34,13 @@ func detectHost(args []string, getenv func(string) string) host {
 			return host{metadata: true}
 		}
 		return host{name: "docker " + program, args: stripDocker(rest)}
-	case base == "kubectl-"+program || base == "kubectl_complete-"+program:
+	case base == "kubectl-"+program:
 		return host{name: "kubectl " + program, args: rest}
-	case getenv("HELM_PLUGIN_NAME") == program:
-		return host{name: "helm " + program, args: rest}
+	case base == "kubectl_complete-"+program:
+		return host{name: "kubectl " + program, args: append([]string{"__complete"}, rest...)}
+	case getenv("HELM_PLUGIN_NAME") == program || getenv("HELM_PLUGIN_NAME") == helmplugin.Getter:
+		// Helm keeps --debug for itself, wherever it stands, and says so here.
+		return host{name: "helm " + program, args: rest, debug: getenv("HELM_DEBUG") == "true" || getenv("HELM_DEBUG") == "1"}
 	}
 	return host{name: program, args: rest}
 }

@@ -3,6 +3,9 @@ package cli
 import (
 	"slices"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func TestDetectHost(t *testing.T) {
@@ -23,6 +26,9 @@ func TestDetectHost(t *testing.T) {
 		{"docker completion", []string{"docker-weightseal", "__complete", "weightseal", "pu"}, nil, host{name: "docker weightseal", args: []string{"__complete", "pu"}}},
 		{"docker help", []string{"docker-weightseal", "weightseal", "--help"}, nil, host{name: "docker weightseal", args: []string{"--help"}}},
 		{"kubectl", []string{"kubectl-weightseal", "verify", "r"}, nil, host{name: "kubectl weightseal", args: []string{"verify", "r"}}},
+		{"kubectl completion", []string{"/bin/kubectl_complete-weightseal", "verify", ""}, nil, host{name: "kubectl weightseal", args: []string{"__complete", "verify", ""}}},
+		{"helm's downloader", []string{"/plugins/weightseal/bin/weightseal", "helm-download", "u"}, map[string]string{"HELM_PLUGIN_NAME": "weightseal-getter"}, host{name: "helm weightseal", args: []string{"helm-download", "u"}}},
+		{"helm with --debug", []string{"weightseal", "push"}, map[string]string{"HELM_PLUGIN_NAME": "weightseal", "HELM_DEBUG": "true"}, host{name: "helm weightseal", args: []string{"push"}, debug: true}},
 		{"helm", []string{"/plugins/weightseal/bin/weightseal", "push"}, helm, host{name: "helm weightseal", args: []string{"push"}}},
 		{"docker under helm", []string{"docker-weightseal", "weightseal", "push"}, helm, host{name: "docker weightseal", args: []string{"push"}}},
 		{"another helm plugin calls us", []string{"weightseal", "push"}, map[string]string{"HELM_PLUGIN_NAME": "other"}, host{name: "weightseal", args: []string{"push"}}},
@@ -30,9 +36,35 @@ func TestDetectHost(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got := detectHost(tt.args, func(k string) string { return tt.env[k] })
-			if got.name != tt.want.name || got.metadata != tt.want.metadata || !slices.Equal(got.args, tt.want.args) {
+			if got.name != tt.want.name || got.metadata != tt.want.metadata || got.debug != tt.want.debug || !slices.Equal(got.args, tt.want.args) {
 				t.Errorf("detectHost(%q) = %+v, want %+v", tt.args, got, tt.want)
 			}
 		})
+	}
+}
+
+// TestNoFlagOfHelms: Helm takes -n, --namespace and --debug for itself, also
+// behind the plugin's name, so they never reach us.
+func TestNoFlagOfHelms(t *testing.T) {
+	t.Parallel()
+	var walk func(*cobra.Command)
+	seen := 0
+	walk = func(cmd *cobra.Command) {
+		cmd.InitDefaultHelpFlag()
+		check := func(f *pflag.Flag) {
+			seen++
+			if f.Name == "debug" || f.Shorthand == "n" {
+				t.Errorf("%s has --%s (-%s), which Helm swallows", cmd.CommandPath(), f.Name, f.Shorthand)
+			}
+		}
+		cmd.LocalFlags().VisitAll(check)
+		cmd.PersistentFlags().VisitAll(check)
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRoot(&streams{}, host{name: program}))
+	if seen < 50 {
+		t.Errorf("only %d flags were looked at", seen)
 	}
 }
