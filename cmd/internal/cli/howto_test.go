@@ -87,6 +87,9 @@ func howtoScript(t *testing.T, page string) (script string, commands int) {
 				if m := exit.FindStringSubmatch(command); m != nil {
 					command, code = m[1], m[2]
 				}
+				// What a shell needs quoted has no space: the script's own language
+				// has no double quotes, and needs none.
+				command = regexp.MustCompile(`"([^" ]*)"`).ReplaceAllString(command, "$1")
 				fmt.Fprintf(&run, "exits %s %s\n", code, command)
 				commands++
 			}

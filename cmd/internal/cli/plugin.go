@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ var releasedVersion = regexp.MustCompile(`^v(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)$
 
 // pluginVersion is the version for a manifest; empty for a build that has none.
 func pluginVersion() string {
-	if m := releasedVersion.FindStringSubmatch(buildVersion()); m != nil && !strings.HasPrefix(m[1], "0.0.0") {
+	if m := releasedVersion.FindStringSubmatch(buildVersion()); len(m) > 1 && !strings.HasPrefix(m[1], "0.0.0") {
 		return m[1]
 	}
 	return ""
@@ -221,7 +222,7 @@ func installPlugin(s *streams, hostName string, o *pluginOptions) error {
 func (f *pluginFile) install(self string, o *pluginOptions) (done string, err error) {
 	switch {
 	case !f.program:
-		if old, err := os.ReadFile(f.path); err == nil && string(old) == string(f.content) {
+		if old, err := os.ReadFile(f.path); err == nil && bytes.Equal(old, f.content) {
 			return "kept", nil
 		}
 		done = "written"
