@@ -19,6 +19,9 @@ func (jsonDetector) Name() string { return "json" }
 // Wants also takes text that is only named JSON: many readers are more lenient
 // than the standard.
 func (jsonDetector) Wants(f model.File) bool {
+	if isTemplateExt(ext(f.Path)) {
+		return false // a template can be valid JSON
+	}
 	return f.Format == model.JSON || f.Format == model.Text && f.Declared == model.JSON
 }
 

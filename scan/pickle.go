@@ -80,6 +80,9 @@ func eachStream(ctx context.Context, r *report, b model.Blob, start int64, see f
 		if jerr != nil {
 			return jerr
 		}
+		for _, at := range run.unclear {
+			r.add("WS-PICKLE-017", at, "joblib reads an array here, of a length that its description does not plainly give")
+		}
 		plainRun(r, b, run, start)
 		if err != nil {
 			return nil

@@ -23,9 +23,14 @@ func (textDetector) Wants(f model.File) bool {
 	switch f.Format {
 	case model.Text, model.Markdown, model.YAML, model.Empty:
 		return true
+	case model.JSON:
+		return isTemplateExt(ext(f.Path))
 	}
 	return false
 }
+
+// isTemplateExt knows the endings of Jinja templates.
+var isTemplateExt = words(`.jinja .jinja2 .j2`)
 
 // maxText bounds the text that is looked through; what is longer is unknown.
 const maxText = 64 << 20
@@ -78,7 +83,7 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 	switch e := ext(f.Path); {
 	case e == ".pth":
 		checkSiteFile(r, b)
-	case e == ".jinja" || e == ".jinja2" || e == ".j2":
+	case isTemplateExt(e):
 		if b.Size() > maxTemplate {
 			r.add("WS-LIMIT-001", -1, "a template of more than %d bytes", maxTemplate)
 		}
