@@ -46,53 +46,61 @@ func readDtype(v pickle.Value, depth int) (pickledDtype, bool) {
 	} else if m != "numpy" || n != "dtype" || len(args.Items) == 0 || len(c.States) > 1 {
 		return d, false
 	}
-	code, ok := text(args.Items[0])
-	if !ok {
-		return d, false
+	var state []pickle.Value
+	if len(c.States) == 1 {
+		s, ok := c.States[0].Value.(*pickle.Tuple)
+		if !ok || len(s.Items) < 8 || len(s.Items) > 9 {
+			return d, false
+		}
+		state = s.Items
 	}
-	kind, order, d, ok := codeOf(code)
-	if !ok || len(c.States) == 0 {
-		return d, ok && (order || d.size == 1) && kind != 'V'
+	kind, d, ok := codeOf(args.Items[0], state)
+	if !ok || state == nil {
+		return d, ok && kind != 'V'
 	}
-	s, ok := c.States[0].Value.(*pickle.Tuple)
-	if !ok || len(s.Items) < 8 || len(s.Items) > 9 {
-		return d, false
-	}
-	return d, d.agrees(s.Items, kind, depth)
+	return d, d.agrees(state, kind, depth)
 }
 
-// codeOf splits a dtype's code: kind, size, and whether that is all of it.
-func codeOf(code string) (kind byte, plain bool, d pickledDtype, ok bool) {
+// codeOf splits a dtype's code into kind and size. The dtype of records has a
+// class for a code, and its size in the state.
+func codeOf(v pickle.Value, state []pickle.Value) (kind byte, d pickledDtype, ok bool) {
+	if g, ok := v.(*pickle.Global); ok && state != nil {
+		if m, n := g.Mapped(); topOf(m) == "numpy" && n == "record" {
+			size, ok := state[5].(pickle.Int)
+			return 'V', pickledDtype{size: int64(size)}, ok && size >= 0
+		}
+	}
+	code, ok := text(v)
 	t := strings.TrimLeft(code, "<>=|")
-	if len(code)-len(t) > 1 || t == "" {
-		return 0, false, d, false
+	if !ok || len(code)-len(t) > 1 || t == "" {
+		return 0, d, false
 	}
 	kind = t[0]
 	if t == "?" {
-		return kind, true, pickledDtype{size: 1}, true
+		return kind, pickledDtype{size: 1}, true
 	}
 	if i := strings.IndexByte(t, '['); i > 0 && (kind == 'M' || kind == 'm') && strings.HasSuffix(t, "]") {
 		t = t[:i]
 	}
 	for _, c := range t[1:] {
 		if c < '0' || c > '9' || d.size > 1<<32 {
-			return kind, false, d, false
+			return kind, d, false
 		}
 		d.size = d.size*10 + int64(c-'0')
 	}
 	digits := len(t) > 1
 	switch kind {
 	case 'b', 'i', 'u', 'f', 'c', 'M', 'm':
-		return kind, true, d, digits && d.size > 0 && d.size <= 32
+		return kind, d, digits && d.size > 0 && d.size <= 32
 	case 'U':
 		d.size *= 4
-		return kind, true, d, digits
+		return kind, d, digits
 	case 'S', 'a', 'V':
-		return kind, true, d, digits
+		return kind, d, digits
 	case 'O':
-		return kind, true, pickledDtype{size: 8, objects: true}, true
+		return kind, pickledDtype{size: 8, objects: true}, true
 	}
-	return kind, false, d, false
+	return kind, d, false
 }
 
 // namedDtype is numpy 2's way to name a dtype by its class.
