@@ -340,37 +340,19 @@ func isMemmap(g *pickle.Global) bool {
 	return m == "numpy" && n == "memmap"
 }
 
-// dtypeCode checks a dtype's code: numbers and text are plain; objects and
-// whatever is described by other means are not.
+// dtypeCode checks a dtype: numbers and text are plain; objects and whatever
+// is described by other means are not. The state that follows may not say
+// otherwise than the code.
 func (j *streamJudge) dtypeCode(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	if _, ok := readDtype(c, 0); !ok && len(c.States) > 0 {
+		j.r.add("WS-PICKLE-010", c.States[0].Offset, "the state of a dtype does not fit its code, or is not one that numpy writes").withGlobal(g).withOpcode(opBuild)
+	}
 	if len(items) > 0 {
 		if code, ok := text(items[0]); ok && plainCode(code) {
-			j.dtypeFlags(c, g)
 			return
 		}
 	}
 	j.r.add("WS-PICKLE-020", c.Offset, "an array of an unusual dtype").withGlobal(g)
-}
-
-// dtypeFlags checks the state of a plain dtype: (version, byte order, subtype,
-// names, fields, size, alignment, flags). Flags that say "holds objects" would
-// make numpy take numbers for addresses.
-func (j *streamJudge) dtypeFlags(c *pickle.Call, g *pickle.Global) {
-	for _, s := range c.States {
-		t, ok := s.Value.(*pickle.Tuple)
-		if !ok {
-			j.r.add("WS-PICKLE-010", s.Offset, "a dtype gets a state that is no tuple").withGlobal(g).withOpcode(opBuild)
-			continue
-		}
-		for i, v := range t.Items {
-			none := v == (pickle.None{})
-			n, isInt := v.(pickle.Int)
-			if i >= 2 && i <= 4 && !none || i == 7 && (!isInt || n&^8 != 0) {
-				j.r.add("WS-PICKLE-010", s.Offset, "a plain dtype gets fields or flags of another one").withGlobal(g).withOpcode(opBuild)
-				break
-			}
-		}
-	}
 }
 
 // plainCode says whether a dtype's code, as numpy pickles it ("f4", "U7"), is

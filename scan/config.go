@@ -19,6 +19,9 @@ func (jsonDetector) Name() string { return "json" }
 // Wants also takes text that is only named JSON: many readers are more lenient
 // than the standard.
 func (jsonDetector) Wants(f model.File) bool {
+	if isTemplateExt(ext(f.Path)) {
+		return false // a template can be valid JSON
+	}
 	return f.Format == model.JSON || f.Format == model.Text && f.Declared == model.JSON
 }
 
@@ -151,7 +154,7 @@ func (c *configWalk) value(s string, kind byte, off int64) {
 
 // isLoaderKey knows the keys that make a loader import or call what they name.
 var isLoaderKey = words(`auto_map trust_remote_code custom_pipelines custom_pipeline _target_ __target__ py/object py/reduce
-py/function py/repr py/type loader_module python_function`)
+py/function py/repr py/type loader_module python_function custom_imports`)
 
 // member judges a member of an object.
 func (c *configWalk) member(key, s string, kind byte, off int64) {
@@ -172,6 +175,28 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		c.r.add("WS-CONFIG-002", off, "%s: jsonpickle calls what it names", c.path())
 	case "py/object", "py/type":
 		c.r.add("WS-CONFIG-001", off, "%s: jsonpickle imports %s", c.path(), clip(s))
+	case "custom_imports":
+		if kind != '0' {
+			c.r.add("WS-CONFIG-001", off, "%s makes the loader import what it lists", c.path())
+		}
+	case "target", "class_path":
+		if kind == '"' && isDotted(s) {
+			c.r.add("WS-CONFIG-001", off, "%s names %s, which instantiating the configuration calls", c.path(), clip(s))
+		}
+	case "megatron_core":
+		if kind == '"' && s != "megatron.core" {
+			c.r.add("WS-CONFIG-001", off, "%s makes the loader import %s", c.path(), clip(s))
+		}
+	case "vocabulary":
+		if kind == '"' && s != "" && outside(s) {
+			c.r.add("WS-CONFIG-006", off, "%s is %q, which loading the model reads", c.path(), clip(s))
+		} else if kind == '"' && s != "" && c.under("config") {
+			c.r.add("WS-CONFIG-005", off, "%s is %q, which loading the model reads", c.path(), clip(s))
+		}
+	case "irVersion", "ir_version":
+		if len(c.stack) == 1 {
+			c.r.add("WS-TEXT-002", off, "an ONNX model as text")
+		}
 	case "loader_module", "python_function":
 		if kind == '"' {
 			c.r.add("WS-CONFIG-001", off, "%s makes the loader import %s", c.path(), clip(s))
@@ -202,6 +227,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 			c.r.add("WS-CONFIG-001", off, "the module type %s is imported by its name", clip(s))
 		}
 	}
+	c.named(key, s, kind, off)
 	if kind == '"' && c.under("weight_map") && strings.Contains(c.name, ".index.") && outside(s) {
 		c.r.add("WS-CONFIG-006", off, "the tensor %s lies in %q", clip(key), clip(s))
 	}
@@ -210,6 +236,28 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 	}
 	if kind == '"' && c.under("chat_template") && key != "template" && key != "name" {
 		checkTemplate(c.r, s, off, c.path())
+	}
+}
+
+// named judges keys by their ending, and templates.
+func (c *configWalk) named(key, s string, kind byte, off int64) {
+	if kind != '"' {
+		return
+	}
+	switch {
+	case strings.HasSuffix(key, "activation_function") || strings.HasSuffix(key, "activation_fn"):
+		// sentence-transformers imports the name and calls it.
+		if isDotted(s) && !strings.HasPrefix(s, "torch.nn.") {
+			c.r.add("WS-CONFIG-001", off, "%s makes the loader import %s", c.path(), clip(s))
+		}
+	case c.under("types") && (c.name == "router_config.json" || c.name == "config.json"):
+		if isDotted(s) && !strings.HasPrefix(s, "sentence_transformers.") {
+			c.r.add("WS-CONFIG-001", off, "the module type %s is imported by its name", clip(s))
+		}
+	case key != "chat_template" && strings.HasSuffix(key, "template") && !c.under("chat_template"):
+		if strings.Contains(s, "{{") || strings.Contains(s, "{%") {
+			checkTemplate(c.r, s, off, c.path())
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ type gguf struct {
 	version uint32
 	align   uint64
 	tensors []ggufTensor
+	odd     bool // the filling is not of zeros
 }
 
 type ggufTensor struct {
@@ -137,6 +138,9 @@ func (g *gguf) value(key string, kind uint32) error {
 	case kind == ggufString:
 		return g.text(key)
 	case kind == ggufArray:
+		if strings.HasPrefix(key, "tokenizer.chat_template") && key != "tokenizer.chat_templates" {
+			g.r.add("WS-TEMPLATE-002", g.c.pos, "%s is an array, and was not looked through", clip(key))
+		}
 		return g.array(0)
 	case key == "general.alignment":
 		return g.alignment(kind)
@@ -323,6 +327,11 @@ func (g *gguf) layout() error {
 	})
 	start := (uint64(g.c.pos) + g.align - 1) / g.align * g.align
 	size := uint64(g.c.end)
+	if len(g.tensors) > 0 {
+		if err := g.filling(uint64(g.c.pos), min(start, size)); err != nil {
+			return err
+		}
+	}
 	pos := uint64(0)
 	for _, t := range g.tensors {
 		if t.begin%g.align != 0 {
@@ -335,6 +344,8 @@ func (g *gguf) layout() error {
 			g.r.add("WS-GGUF-002", int64(start+t.begin), "the tensor %q overlaps another one", clip(t.name))
 		} else if t.begin > (pos+g.align-1)/g.align*g.align {
 			g.r.add("WS-GGUF-002", int64(start+pos), "%d bytes before the tensor %q belong to nothing", t.begin-pos, clip(t.name))
+		} else if err := g.filling(start+pos, start+t.begin); err != nil {
+			return err
 		}
 		pos = max(pos, t.end)
 	}
@@ -354,13 +365,23 @@ func (g *gguf) rest(from, size uint64) error {
 		g.r.add("WS-GGUF-002", int64(from), "%d bytes after the last tensor", size-from)
 		return nil
 	}
-	pad := make([]byte, size-from)
+	return g.filling(from, size)
+}
+
+// filling checks that the bytes between two parts are zeros: others could be
+// anything.
+func (g *gguf) filling(from, to uint64) error {
+	if from >= to || g.odd {
+		return nil
+	}
+	pad := make([]byte, to-from) // less than the alignment
 	if _, err := g.c.r.ReadAt(pad, int64(from)); err != nil && err != io.EOF {
 		return err
 	}
-	for _, v := range pad {
+	for i, v := range pad {
 		if v != 0 {
-			g.r.add("WS-GGUF-002", int64(from), "%d bytes after the last tensor", size-from)
+			g.odd = true // one is enough
+			g.r.add("WS-GGUF-002", int64(from)+int64(i), "bytes that are no zeros in the filling between byte %d and %d", from, to)
 			return nil
 		}
 	}

@@ -152,7 +152,7 @@ var inertGroups = []inertGroup{
 	{words(`copyreg`), words(`_reconstructor`), constant}, // its calls are judged by reconstructor
 	{words(`typing`), words(`Any Union Optional List Dict Tuple`), constant},
 	{words(`numpy`), words(`memmap`), constant}, // opens the file that it is given
-	{words(`numpy`), words(`matrix recarray generic number bool_ bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
+	{words(`numpy`), words(`matrix recarray record generic number bool_ bool int8 int16 int32 int64 uint8 uint16 uint32 uint64
 		float16 float32 float64 longdouble complex64 complex128 str_ bytes_ intc uintc longlong ulonglong void datetime64 timedelta64`), holder},
 	{words(`numpy.dtypes`), words(`BoolDType Int8DType Int16DType Int32DType Int64DType UInt8DType UInt16DType UInt32DType
 		UInt64DType Float16DType Float32DType Float64DType Complex64DType Complex128DType StrDType BytesDType ObjectDType`), builder},

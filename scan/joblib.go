@@ -3,7 +3,6 @@ package scan
 import (
 	"errors"
 	"io"
-	"math/big"
 	"strings"
 
 	"github.com/weightseal/weightseal/format"
@@ -16,11 +15,13 @@ import (
 // joblibRun runs pickles with the arrays that joblib writes between opcodes
 // taken as what they are.
 type joblibRun struct {
-	ra    io.ReaderAt
-	end   int64
-	depth int
+	ra  io.ReaderAt
+	end int64
 	// first is the offset of the first data passed over, 0 without one.
 	first int64
+	// unclear are the offsets where joblib would read an array of which the
+	// length is not known.
+	unclear []int64
 	// inner are the pickles that hold arrays of objects.
 	inner []innerStream
 }
@@ -36,13 +37,15 @@ func (j *joblibRun) load(start int64) (*pickle.Stream, error) {
 	return pickle.Load(j.ra, start, j.end, lim)
 }
 
-// after is asked after each BUILD.
+// after is asked after each BUILD. An array of objects is read by a plain
+// unpickler, which knows nothing of the arrays of joblib.
 func (j *joblibRun) after(b pickle.Build, at int64) int64 {
-	n, objects := joblibArray(j.ra, b, at, j.end)
-	if objects && j.depth < maxDepth && len(j.inner) < maxStreams {
-		j.depth++
-		s, err := j.load(at)
-		j.depth--
+	n, objects, clear := joblibArray(j.ra, b, at, j.end)
+	if !clear && len(j.unclear) < maxFindings {
+		j.unclear = append(j.unclear, b.State.Offset)
+	}
+	if objects && len(j.inner) < maxStreams {
+		s, err := pickle.Load(j.ra, at, j.end, pickleLimits())
 		j.inner = append(j.inner, innerStream{s, err})
 		if s != nil {
 			n = s.End - at
@@ -58,22 +61,14 @@ func (j *joblibRun) after(b pickle.Build, at int64) int64 {
 // the BUILD of a NumpyArrayWrapper (joblib/numpy_pickle.py: read_array): an
 // optional byte with the length of padding, the padding, the numbers. It is 0
 // for every other object. An array of objects follows as a pickle of its own.
-func joblibArray(ra io.ReaderAt, b pickle.Build, at, end int64) (n int64, objects bool) {
-	c, ok := b.Object.(*pickle.Call)
-	if !ok {
-		return 0, false
-	}
-	g, ok := c.Callee.(*pickle.Global)
-	if !ok {
-		return 0, false
-	}
-	module, name := g.Mapped()
-	if !strings.HasPrefix(module, "joblib.numpy_pickle") || name != "NumpyArrayWrapper" {
-		return 0, false
+// With clear unset joblib would read something, and how much is not known.
+func joblibArray(ra io.ReaderAt, b pickle.Build, at, end int64) (n int64, objects, clear bool) {
+	if !isArrayWrapper(b.Object) {
+		return 0, false, true
 	}
 	state, ok := b.State.Value.(*pickle.Dict)
 	if !ok {
-		return 0, false
+		return 0, false, false
 	}
 	fields := map[string]pickle.Value{}
 	for _, it := range state.Items {
@@ -81,24 +76,48 @@ func joblibArray(ra io.ReaderAt, b pickle.Build, at, end int64) (n int64, object
 			fields[k] = it.Value
 		}
 	}
-	if isObjectDtype(fields["dtype"]) {
-		return 0, true
-	}
-	n, ok = arrayBytes(fields["shape"], fields["dtype"])
+	d, ok := readDtype(fields["dtype"], 0)
 	if !ok {
-		return 0, false
+		return 0, false, false
+	}
+	if d.objects {
+		return 0, true, true
+	}
+	if n, ok = countOf(fields["shape"], d.size); !ok {
+		return 0, false, false
 	}
 	if align, ok := fields["numpy_array_alignment_bytes"]; ok && align != (pickle.None{}) {
 		pad := peek(ra, end, at, 1)
 		if len(pad) == 0 {
-			return 0, false
+			return 0, false, true
 		}
 		n += 1 + int64(pad[0])
 	}
 	if n > end-at {
-		return end - at, false // the stream then ends too early, and is malformed
+		return end - at, false, true // the stream then ends too early, and is malformed
 	}
-	return n, false
+	return n, false, true
+}
+
+// isArrayWrapper says whether joblib takes an object for one that stands for
+// an array, in whatever way it was made.
+func isArrayWrapper(v pickle.Value) bool {
+	c, ok := v.(*pickle.Call)
+	if !ok {
+		return false
+	}
+	g, ok := c.Callee.(*pickle.Global)
+	if !ok {
+		return false
+	}
+	module, name := g.Mapped()
+	if args, ok := c.Args.(*pickle.Tuple); ok && module == "copyreg" && name == "_reconstructor" && len(args.Items) > 0 {
+		if g, ok = args.Items[0].(*pickle.Global); !ok {
+			return false
+		}
+		module, name = g.Mapped()
+	}
+	return strings.HasPrefix(module, "joblib.numpy_pickle") && name == "NumpyArrayWrapper"
 }
 
 // arraysConvert asks the codec whether the arrays of a pickle, perhaps
@@ -125,70 +144,4 @@ func arraysConvert(r *report, b model.Blob) bool {
 		r.add("WS-PICKLE-020", -1, "%v", err)
 	}
 	return true
-}
-
-func isObjectDtype(v pickle.Value) bool {
-	c, ok := v.(*pickle.Call)
-	if !ok {
-		return false
-	}
-	args, ok := c.Args.(*pickle.Tuple)
-	if !ok || len(args.Items) == 0 {
-		return false
-	}
-	code, _ := text(args.Items[0])
-	return strings.HasPrefix(code, "O")
-}
-
-// arrayBytes is the number of bytes of an array, from a shape and a dtype as
-// they are pickled.
-func arrayBytes(shape, dtype pickle.Value) (int64, bool) {
-	t, ok := shape.(*pickle.Tuple)
-	if !ok || len(t.Items) > 64 {
-		return 0, false
-	}
-	size, ok := dtypeSize(dtype)
-	if !ok {
-		return 0, false
-	}
-	n := big.NewInt(size)
-	for _, d := range t.Items {
-		v, ok := d.(pickle.Int)
-		if !ok || v < 0 {
-			return 0, false
-		}
-		n.Mul(n, big.NewInt(int64(v)))
-	}
-	if !n.IsInt64() {
-		return 1<<63 - 1 - 512, true
-	}
-	return min(n.Int64(), 1<<62), true
-}
-
-// dtypeSize is a pickled dtype's itemsize: that of its code, or, where the
-// dtype is structured, the one in its state.
-func dtypeSize(v pickle.Value) (int64, bool) {
-	c, ok := v.(*pickle.Call)
-	if !ok {
-		return 0, false
-	}
-	args, ok := c.Args.(*pickle.Tuple)
-	if !ok || len(args.Items) == 0 {
-		return 0, false
-	}
-	code, ok := text(args.Items[0])
-	if !ok || len(code) < 2 || code[0] == 'O' || code[0] == '|' {
-		return 0, false
-	}
-	var n int64
-	for _, d := range code[1:] {
-		if d < '0' || d > '9' || n > 1<<40 {
-			return 0, false
-		}
-		n = n*10 + int64(d-'0')
-	}
-	if code[0] == 'U' {
-		n *= 4
-	}
-	return n, true
 }

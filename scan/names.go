@@ -109,6 +109,20 @@ func checkPolyglot(r *report, f model.File, b model.Blob) {
 	}
 }
 
+// checkUnpickled looks at data that is named as a pickle with the eyes of a
+// loader that goes by the name: the first bytes of some formats are opcodes.
+func checkUnpickled(r *report, f model.File, b model.Blob) {
+	if familyOf(f.Declared) != pickleFamily || r.verdict >= Unsafe {
+		return
+	}
+	switch familyOf(f.Format) {
+	case dataFamily, textFamily, noFamily:
+		if f.Format != model.Empty && isPickle(b) {
+			r.add("WS-FORMAT-001", 0, "the file is %s, and an unpickler, which its name leads to, runs it too", f.Format)
+		}
+	}
+}
+
 // findZipEnd looks for an end-of-central-directory record that a zip reader
 // would accept.
 func findZipEnd(r model.Blob, size int64) (int64, bool) {

@@ -8,9 +8,12 @@ import (
 // Field numbers: onnx/onnx.proto3.
 type onnxWalk struct {
 	r *report
-	// local are the domains that the model defines functions for.
-	local map[string]bool
+	// local are the operators that the model defines itself.
+	local map[operator]bool
 }
+
+// operator is what a node names.
+type operator struct{ domain, name string }
 
 func (o *onnxWalk) model(m *message) error {
 	// Functions may follow the graph that uses them.
@@ -19,7 +22,7 @@ func (o *onnxWalk) model(m *message) error {
 		if first.num != 25 {
 			return nil
 		}
-		return o.functionDomain(first)
+		return o.define(first)
 	}); err != nil {
 		return err
 	}
@@ -44,19 +47,24 @@ func (o *onnxWalk) enter(m *message, f func(*message) error) error {
 	return f(sub)
 }
 
-func (o *onnxWalk) functionDomain(m *message) error {
+// define notes the operator that a function defines.
+func (o *onnxWalk) define(m *message) error {
 	sub, err := m.sub()
 	if err != nil {
 		return err
 	}
-	return sub.each(func() error {
-		if sub.num != 10 { // domain
-			return nil
+	var op operator
+	err = sub.each(func() (err error) {
+		switch sub.num {
+		case 1:
+			op.name, err = sub.text()
+		case 10:
+			op.domain, err = sub.text()
 		}
-		d, err := sub.text()
-		o.local[d] = true
 		return err
 	})
+	o.local[op] = true
+	return err
 }
 
 func (o *onnxWalk) training(m *message) error {
@@ -70,8 +78,11 @@ func (o *onnxWalk) training(m *message) error {
 
 func (o *onnxWalk) function(m *message) error {
 	return m.each(func() error {
-		if m.num == 7 { // node
+		switch m.num {
+		case 7: // node
 			return o.enter(m, o.node)
+		case 11: // attribute_proto: attributes with a default
+			return o.enter(m, o.attribute)
 		}
 		return nil
 	})
@@ -120,7 +131,7 @@ func (o *onnxWalk) node(m *message) error {
 	switch {
 	case op == "PyOp" || op == "PythonOp" || op == "PythonOpGrad":
 		o.r.add("WS-ONNX-002", at, "the operator %s of the domain %q calls Python", op, clip(domain))
-	case !standardDomain(domain) && !o.local[domain]:
+	case !standardDomain(domain) && !o.local[operator{domain, op}]:
 		o.r.add("WS-ONNX-003", at, "the operator %s is of the domain %q", clip(op), clip(domain))
 	}
 	return nil

@@ -80,6 +80,9 @@ func eachStream(ctx context.Context, r *report, b model.Blob, start int64, see f
 		if jerr != nil {
 			return jerr
 		}
+		for _, at := range run.unclear {
+			r.add("WS-PICKLE-017", at, "joblib reads an array here, of a length that its description does not plainly give")
+		}
 		plainRun(r, b, run, start)
 		if err != nil {
 			return nil
@@ -101,8 +104,17 @@ func plainRun(r *report, b model.Blob, run *joblibRun, start int64) {
 	if s == nil {
 		return
 	}
+	judged := map[int64]bool{} // the pickle of an array of objects is read by both
+	for _, in := range run.inner {
+		if in.s == nil {
+			continue
+		}
+		for _, g := range in.s.Globals {
+			judged[g.Offset] = true
+		}
+	}
 	for _, g := range s.Globals {
-		if g.Offset >= run.first && classify(g) != malformed {
+		if g.Offset >= run.first && !judged[g.Offset] && classify(g) != malformed {
 			r.add("WS-PICKLE-017", g.Offset, "the numbers of an array import %s where the reader is not joblib", globalName(g)).withGlobal(g)
 			return
 		}

@@ -41,7 +41,7 @@ func (protobufDetector) Scan(_ context.Context, f model.File, b model.Blob) (Ver
 	var err error
 	switch kind {
 	case protoONNX:
-		err = (&onnxWalk{r: r, local: map[string]bool{}}).model(newMessage(b, 0, b.Size()))
+		err = (&onnxWalk{r: r, local: map[operator]bool{}}).model(newMessage(b, 0, b.Size()))
 	case protoSavedModel:
 		err = (&graphWalk{r: r}).savedModel(newMessage(b, 0, b.Size()))
 	case protoGraph:
@@ -86,7 +86,10 @@ func protoKind(f model.File, b model.Blob) protoType {
 		return protoSavedModel
 	case looksLike(b, onnxShape) && fieldThere(b, 7):
 		return protoONNX
-	case looksLike(b, piecesShape) && piecesValid(b):
+	case hasNodes(b, protoSavedModel):
+		// Readers of protobuf pass over fields that they do not expect.
+		return protoSavedModel
+	case !isGraphName(f.Path) && looksLike(b, piecesShape) && piecesValid(b):
 		return protoPieces
 	case looksLike(b, graphShape) && hasNodes(b, protoGraph):
 		return protoGraph

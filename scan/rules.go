@@ -259,7 +259,7 @@ func textRules() []Rule {
 		{"WS-TEXT-001", "XML with external entities", high, Unsafe,
 			"Parsing the document reads files or addresses that it names.", fixSource},
 		{"WS-TEXT-002", "model as a document", medium, Review,
-			"The document is a model that a runtime interprets (PMML, OpenVINO).", fixRead},
+			"The document is a model that a runtime interprets (PMML, OpenVINO, a graph in the text form of protobuf).", fixRead},
 		{"WS-TEXT-003", "Git LFS pointer", medium, Unknown,
 			"The file only says where the content is: it was not downloaded.", "run: git lfs pull"},
 	}

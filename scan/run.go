@@ -139,6 +139,7 @@ func judge(ctx context.Context, detectors []Detector, f model.File, b model.Blob
 	}
 	checkName(r, f)
 	checkPolyglot(r, f, guard)
+	checkUnpickled(r, f, guard)
 	if err := guard.failed(); err != nil {
 		// A parser may have taken the failed read for the end of its
 		// structure: whatever it said is not known to be true.

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -27,6 +28,7 @@ type templateScan struct {
 	unsafe, odd string // the first of each
 	prev        string // the token before
 	literals    strings.Builder
+	bound       map[string]bool // names that the template defines
 }
 
 func (t *templateScan) run() {
@@ -44,6 +46,12 @@ func (t *templateScan) run() {
 			}
 			i += end + 4
 		case '{', '%':
+			if n := rawBlock(t.s[i:]); n > 0 {
+				// Only a renderer that knows raw blocks leaves them alone.
+				t.note(&t.odd, "a block that is not rendered")
+				i += n
+				continue
+			}
 			i = t.code(i+2, t.s[i+1])
 		default:
 			i++
@@ -54,6 +62,43 @@ func (t *templateScan) run() {
 		t.unsafe = "a name with double underscores is put together from pieces"
 	}
 }
+
+// rawBlock is the length of the raw block that a text begins with; 0 without.
+func rawBlock(s string) int {
+	start := rawStart.FindStringIndex(s)
+	if start == nil {
+		return 0
+	}
+	if end := rawEnd.FindStringIndex(s[start[1]:]); end != nil {
+		return start[1] + end[1]
+	}
+	return 0
+}
+
+var (
+	rawStart = regexp.MustCompile(`^\{%[-+]?\s*raw\s*-?%\}`)
+	rawEnd   = regexp.MustCompile(`\{%[-+]?\s*endraw\s*[-+]?%\}`)
+)
+
+// binds says whether the template gives a meaning of its own to one of the
+// names that ordinary templates call: by set, with, for, a parameter, a keyword
+// of namespace, or a key.
+func (t *templateScan) binds(w string) bool {
+	if t.bound == nil {
+		t.bound = map[string]bool{}
+		for _, m := range boundNames.FindAllStringSubmatch(t.s, -1) {
+			for _, list := range m[1:] {
+				for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r >= 0x80 || !isNameByte(byte(r)) }) {
+					t.bound[name] = true
+				}
+			}
+		}
+	}
+	return t.bound[w]
+}
+
+var boundNames = regexp.MustCompile(`([A-Za-z_]\w*)\s*=[^=]|\bfor\s+([^%{}]{1,200}?)\s+in\b|\b(?:macro\s+\w+|call)\s*\(([^)]{0,400})\)|` +
+	`['"]([A-Za-z_]\w*)['"]\s*:|\bset\s+([\w\s,.]{1,200}?)\s*=`)
 
 // code goes through one block and gives the index behind it.
 func (t *templateScan) code(i int, open byte) int {
@@ -140,6 +185,8 @@ func (t *templateScan) word(w string, next byte, statement bool) {
 		if t.prev == "." || !t.isMacro(w) {
 			t.note(&t.odd, "the call "+clip(w)+"()")
 		}
+	case next == '(' && t.prev != "|" && !statement && t.prev != "macro" && t.prev != "call" && t.binds(w):
+		t.note(&t.odd, "the call "+clip(w)+"(), which the template defines itself")
 	}
 }
 
@@ -219,6 +266,7 @@ func unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
+	s = strings.ReplaceAll(s, `\/`, "/") // in YAML
 	var b strings.Builder
 	for len(s) > 0 {
 		r, multi, rest, err := strconv.UnquoteChar(s, 0)

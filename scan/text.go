@@ -23,9 +23,14 @@ func (textDetector) Wants(f model.File) bool {
 	switch f.Format {
 	case model.Text, model.Markdown, model.YAML, model.Empty:
 		return true
+	case model.JSON:
+		return isTemplateExt(ext(f.Path))
 	}
 	return false
 }
+
+// isTemplateExt knows the endings of Jinja templates.
+var isTemplateExt = words(`.jinja .jinja2 .j2`)
 
 // maxText bounds the text that is looked through; what is longer is unknown.
 const maxText = 64 << 20
@@ -78,17 +83,75 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 	switch e := ext(f.Path); {
 	case e == ".pth":
 		checkSiteFile(r, b)
-	case e == ".jinja" || e == ".jinja2" || e == ".j2":
+	case isTemplateExt(e):
 		if b.Size() > maxTemplate {
 			r.add("WS-LIMIT-001", -1, "a template of more than %d bytes", maxTemplate)
 		}
 		checkTemplate(r, string(peek(b, b.Size(), 0, maxTemplate)), 0, path.Base(f.Path))
-	case strings.HasPrefix(path.Base(strings.ToLower(f.Path)), "requirements") && e == ".txt":
+	case isRequirements(path.Base(strings.ToLower(f.Path))):
 		checkRequirements(r, b)
-	case f.Format != model.Markdown && bytes.HasPrefix(bytes.TrimLeft(start, "\ufeff \t\r\n"), []byte("<")):
+	case isProgramName(strings.ToLower(path.Base(f.Path))):
+		r.add("WS-CODE-004", 0, "a program, going by its name")
+	case isGraphText(e):
+		checkGraphText(r, b)
+	case f.Format != model.Markdown && begins(b, start, '<'):
 		checkXML(r, b)
 	case f.Format == model.YAML || e == ".yaml" || e == ".yml" || path.Base(f.Path) == "MLmodel":
 		checkYAML(r, b)
+	}
+}
+
+// isProgramName knows files that a tool runs by their name.
+var isProgramName = words(`makefile gnumakefile dockerfile containerfile jenkinsfile justfile rakefile cmakelists.txt vagrantfile
+.bashrc .bash_profile .profile .zshrc .envrc`)
+
+// isRequirements knows the files that name what to install.
+func isRequirements(base string) bool {
+	switch base {
+	case "conda.yaml", "conda.yml", "environment.yaml", "environment.yml", "python_env.yaml":
+		return true
+	}
+	e := path.Ext(base)
+	return (strings.HasPrefix(base, "requirements") || strings.HasPrefix(base, "constraints")) && (e == ".txt" || e == ".in")
+}
+
+// isGraphText knows the endings of graphs and models written as text.
+var isGraphText = words(`.pbtxt .pbtext .prototxt .textproto .textpb .onnxtxt .onnxtext`)
+
+// checkGraphText judges a graph in the text form of protobuf, which TensorFlow,
+// ONNX and Caffe read as they read the other one.
+func checkGraphText(r *report, b model.Blob) {
+	r.add("WS-TEXT-002", 0, "a model or its configuration as text")
+	s := string(peek(b, b.Size(), 0, maxText))
+	for at := 0; ; {
+		i := strings.Index(s[at:], "op")
+		if i < 0 {
+			return
+		}
+		at += i + 2
+		rest := strings.TrimLeft(s[at:min(at+256, len(s))], " \t\r\n:\"'")
+		end := 0
+		for end < len(rest) && isNameByte(rest[end]) {
+			end++
+		}
+		if isReachingOp(rest[:end]) {
+			r.add("WS-TF-001", int64(at), "the operator %s", rest[:end])
+			return
+		}
+	}
+}
+
+// begins says whether the first character that is no white space is c.
+func begins(b model.Blob, start []byte, c byte) bool {
+	start = bytes.TrimPrefix(start, []byte("\ufeff"))
+	for at := int64(len(start)); ; {
+		if t := bytes.TrimLeft(start, " \t\r\n"); len(t) > 0 {
+			return t[0] == c
+		}
+		if start = peek(b, b.Size(), at, 64<<10); len(start) == 0 {
+			return false
+		}
+		at += int64(len(start))
 	}
 }
 
@@ -130,12 +193,37 @@ func checkText(r *report, b model.Blob) {
 // lines that begin with import are executed.
 func checkSiteFile(r *report, b model.Blob) {
 	off := int64(0)
-	for line := range bytes.Lines(peek(b, b.Size(), 0, maxProtoText)) {
-		if bytes.HasPrefix(line, []byte("import ")) || bytes.HasPrefix(line, []byte("import\t")) {
-			r.add("WS-TORCH-010", off, "the line %q is executed", clip(strings.TrimSpace(string(line))))
+	for line := range pythonLines(string(peek(b, b.Size(), 0, maxProtoText))) {
+		code := strings.TrimPrefix(line, "\ufeff")
+		if strings.HasPrefix(code, "import ") || strings.HasPrefix(code, "import\t") {
+			r.add("WS-TORCH-010", off, "the line %q is executed", clip(strings.TrimSpace(code)))
 			return
 		}
 		off += int64(len(line))
+	}
+}
+
+// pythonLines gives the lines of a text as Python's str.splitlines does, each
+// with its end.
+func pythonLines(s string) func(func(string) bool) {
+	return linesOf(s, "\n\r\v\f\x1c\x1d\x1e\u0085\u2028\u2029")
+}
+
+// linesOf gives the lines of a text, each with its end, which is one of the
+// characters of ends.
+func linesOf(s, ends string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for s != "" {
+			n := len(s)
+			if i := strings.IndexAny(s, ends); i >= 0 {
+				_, k := utf8.DecodeRuneInString(s[i:])
+				n = i + k
+			}
+			if !yield(s[:n]) {
+				return
+			}
+			s = s[n:]
+		}
 	}
 }
 
@@ -143,19 +231,47 @@ func checkSiteFile(r *report, b model.Blob) {
 const maxTemplate = 8 << 20
 
 // checkRequirements looks for packages that pip would take from elsewhere than
-// its own index.
+// its own index (pip/_internal/req/req_file.py: lines end as in Python, and go
+// on behind a backslash).
 func checkRequirements(r *report, b model.Blob) {
-	off := int64(0)
-	for line := range bytes.Lines(peek(b, b.Size(), 0, maxProtoText)) {
-		s, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(string(line))), " #")
-		switch {
-		case strings.HasPrefix(s, "#"):
-		case strings.HasPrefix(s, "-i "), strings.HasPrefix(s, "--index-url"), strings.HasPrefix(s, "--extra-index-url"),
-			strings.HasPrefix(s, "--find-links"), strings.HasPrefix(s, "-f "), strings.HasPrefix(s, "--trusted-host"), strings.Contains(s, "://"):
-			r.add("WS-CONFIG-005", off, "installing the requirements takes packages from %s", clip(s))
+	off, begin, whole := int64(0), int64(0), ""
+	for line := range pythonLines(string(peek(b, b.Size(), 0, maxProtoText))) {
+		if whole == "" {
+			begin = off
 		}
 		off += int64(len(line))
+		text := strings.TrimRight(line, "\r\n\v\f\x1c\x1d\x1e\u0085\u2028\u2029")
+		if more, ok := strings.CutSuffix(text, "\\"); ok && !strings.HasPrefix(strings.TrimSpace(text), "#") && off < b.Size() {
+			whole += strings.TrimSpace(more)
+			continue
+		}
+		checkRequirement(r, begin, whole+text)
+		whole = ""
 	}
+}
+
+func checkRequirement(r *report, off int64, line string) {
+	s, _, _ := strings.Cut(strings.ToLower(strings.TrimLeft(strings.TrimSpace(line), "- \"'")), " #")
+	switch dash := strings.HasPrefix(strings.TrimSpace(line), "-"); {
+	case strings.HasPrefix(s, "#"):
+	case strings.Contains(s, "://"),
+		dash && hasAnyPrefix(s, "i ", "index-url", "extra-index-url", "find-links", "f ", "trusted-host", "e ", "editable"):
+		r.add("WS-CONFIG-005", off, "installing the requirements takes packages from %s", clip(s))
+	case dash && hasAnyPrefix(s, "r ", "requirement", "c ", "constraint"),
+		hasAnyPrefix(s, ".", "/", "\\", "file:"), isWheel(s):
+		r.add("WS-CONFIG-005", off, "installing the requirements takes packages of the file %s", clip(s))
+	}
+}
+
+// isWheel says whether a requirement is a package in a file.
+func isWheel(s string) bool {
+	s, _, _ = strings.Cut(s, ";")
+	s = strings.TrimSpace(s)
+	return strings.HasSuffix(s, ".whl") || strings.HasSuffix(s, ".tar.gz") || strings.HasSuffix(s, ".zip")
+}
+
+func hasAnyPrefix(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
 // checkXML judges markup: a parser reads or fetches what entities and document
@@ -164,19 +280,70 @@ func checkXML(r *report, b model.Blob) {
 	if at, ok := find(b, "<!ENTITY"); ok {
 		r.add("WS-TEXT-001", at, "the document declares entities")
 	} else if at, ok := find(b, "<!DOCTYPE"); ok {
-		decl, _, _ := strings.Cut(string(peek(b, b.Size(), at, 64<<10)), ">")
-		if strings.Contains(decl, "SYSTEM") || strings.Contains(decl, "[") {
+		if decl := string(peek(b, b.Size(), at, 4<<10)); !isPlainDoctype(decl) {
 			r.add("WS-TEXT-001", at, "the document has a document type of its own")
 		}
 	}
+	if name := xmlEncoding(string(head(b, b.Size(), 1<<10))); name != "" {
+		r.add("WS-CONFIG-004", 0, "the document says that its encoding is %s", clip(name))
+	}
 	switch {
-	case contains(b, "<PMML"):
+	case contains(b, "<PMML"), contains(b, ":PMML"):
 		r.add("WS-TEXT-002", 0, "a PMML model")
 	case contains(b, "<net ") && contains(b, "<layers"):
 		r.add("WS-TEXT-002", 0, "an OpenVINO model")
-	case contains(b, "<script"), contains(b, "<SCRIPT"), contains(b, "javascript:"):
-		r.add("WS-CODE-004", 0, "the document has scripts")
+	default:
+		if at, ok := findScript(b); ok {
+			r.add("WS-CODE-004", at, "the document has scripts")
+		}
 	}
+}
+
+// isPlainDoctype knows the document types that name nothing, or one of the
+// W3C's, which parsers have a copy of.
+func isPlainDoctype(s string) bool {
+	s = strings.ToLower(strings.Join(strings.Fields(s), " "))
+	if strings.HasPrefix(s, "<!doctype html>") {
+		return true
+	}
+	decl, _, ok := strings.Cut(s, ">")
+	return ok && !strings.Contains(decl, "[") && strings.Contains(decl, ` public "-//w3c//dtd `) && strings.Count(decl, `"`) == 4 &&
+		strings.Contains(decl, `" "http://www.w3.org/`)
+}
+
+// xmlEncoding gives the encoding of an XML declaration, unless it is one of
+// those in which ASCII stands for itself.
+func xmlEncoding(s string) string {
+	s = strings.TrimLeft(strings.TrimPrefix(s, "\ufeff"), " \t\r\n")
+	decl, _, ok := strings.Cut(s, "?>")
+	if !ok || !strings.HasPrefix(decl, "<?xml") {
+		return ""
+	}
+	_, name, ok := strings.Cut(decl, "encoding")
+	if !ok {
+		return ""
+	}
+	name = strings.ToLower(strings.Trim(strings.TrimLeft(name, " \t\r\n="), "\"' \t\r\n"))
+	name, _, _ = strings.Cut(strings.ReplaceAll(name, "'", `"`), `"`)
+	switch name {
+	case "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "iso-8859-15", "latin1", "latin-1", "windows-1252":
+		return ""
+	}
+	return name
+}
+
+// findScript looks for what a browser would run.
+func findScript(b model.Blob) (int64, bool) {
+	const step, most = 256 << 10, 16
+	for at := int64(0); at < b.Size(); at += step {
+		part := bytes.ToLower(peek(b, b.Size(), at, step+most))
+		for _, what := range []string{"<script", ":script", "javascript:", " onload", " onerror", " onclick", " onbegin", "<foreignobject", "<iframe"} {
+			if i := bytes.Index(part, []byte(what)); i >= 0 {
+				return at + int64(i), true
+			}
+		}
+	}
+	return 0, false
 }
 
 func contains(b model.Blob, what string) bool {

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/weightseal/weightseal/model"
@@ -15,51 +16,86 @@ func checkYAML(r *report, b model.Blob) {
 	if b.Size() > maxYAML {
 		r.add("WS-LIMIT-001", -1, "a YAML text of more than %d bytes", maxYAML)
 	}
+	whole := string(peek(b, b.Size(), 0, maxYAML))
+	y := &yamlScan{r: r}
 	off := int64(0)
-	for s := range yamlLines(string(peek(b, b.Size(), 0, maxYAML))) {
-		checkYAMLLine(r, off, strings.TrimPrefix(s, "\ufeff"))
+	for s := range yamlLines(whole) {
+		y.line(off, strings.TrimPrefix(s, "\ufeff"))
 		off += int64(len(s))
 	}
+	y.end()
+	if folded := yamlFold.ReplaceAllString(whole, ""); folded != whole {
+		for s := range yamlLines(folded) {
+			y.keys(0, unescape(s))
+		}
+	}
+	if y.template {
+		checkTemplate(r, whole, 0, "template")
+	}
+}
+
+// yamlFold is where a text in double quotes goes on in the next line.
+var yamlFold = regexp.MustCompile(`\\\r?\n[ \t]*`)
+
+// yamlScan goes through the lines of a YAML text.
+type yamlScan struct {
+	r *report
+	// quoted says that a quotation mark was seen that may begin a text: it
+	// can reach over lines, and what looks like a comment may be none.
+	quoted bool
+	// open is a key whose value is in the lines that follow.
+	open     string
+	openAt   int64
+	template bool // there is a key for a template
 }
 
 // yamlLines gives the lines of a text, each with its end. YAML 1.1 also ends
 // lines at NEL and at the line and paragraph separators.
-func yamlLines(s string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for s != "" {
-			n := len(s)
-			if i := strings.IndexAny(s, "\n\r\u0085\u2028\u2029"); i >= 0 {
-				n = i + 1
-				for n < len(s) && s[n]&0xc0 == 0x80 {
-					n++
-				}
-			}
-			if !yield(s[:n]) {
-				return
-			}
-			s = s[n:]
+func yamlLines(s string) func(func(string) bool) { return linesOf(s, "\n\r\u0085\u2028\u2029") }
+
+func (y *yamlScan) line(off int64, s string) {
+	code := s
+	if !y.quoted {
+		code = yamlCode(s)
+	}
+	switch tag := yamlTag(code); {
+	case strings.HasPrefix(s, "%TAG"):
+		y.r.add("WS-CONFIG-002", off, "a directive that renames tags: %s", clip(strings.TrimSpace(s)))
+	case strings.Contains(code, "python/") && strings.Contains(code, "!"), strings.Contains(code, "tag:yaml.org,2002:py"):
+		y.r.add("WS-CONFIG-002", off, "a tag that makes Python objects: %s", clip(strings.TrimSpace(code)))
+	case strings.Contains(tag, "%"):
+		y.r.add("WS-CONFIG-002", off, "a tag that hides its name: %s", clip(tag))
+	case tag != "" && !isYAMLTag(tag):
+		y.r.add("WS-CONFIG-001", off, "the tag %s makes an object", clip(tag))
+	}
+	if text := strings.TrimSpace(code); y.open != "" && text != "" {
+		y.key(y.openAt, y.open, text)
+		y.open = ""
+	}
+	y.keys(off, code)
+	if strings.Contains(code, `\`) && strings.Contains(code, `"`) {
+		if plain := unescape(code); plain != code {
+			y.keys(off, plain)
 		}
+	}
+	y.quoted = y.quoted || opensQuote(code)
+}
+
+func (y *yamlScan) end() {
+	if y.open != "" {
+		y.key(y.openAt, y.open, "")
 	}
 }
 
-func checkYAMLLine(r *report, off int64, s string) {
-	code := yamlCode(s)
-	switch tag := yamlTag(code); {
-	case strings.HasPrefix(s, "%TAG"):
-		r.add("WS-CONFIG-002", off, "a directive that renames tags: %s", clip(strings.TrimSpace(s)))
-	case strings.Contains(code, "python/") && strings.Contains(code, "!"), strings.Contains(code, "tag:yaml.org,2002:py"):
-		r.add("WS-CONFIG-002", off, "a tag that makes Python objects: %s", clip(strings.TrimSpace(code)))
-	case strings.Contains(tag, "%"):
-		r.add("WS-CONFIG-002", off, "a tag that hides its name: %s", clip(tag))
-	case tag != "" && !isYAMLTag(tag):
-		r.add("WS-CONFIG-001", off, "the tag %s makes an object", clip(tag))
-	}
-	checkYAMLKeys(r, off, code)
-	if strings.Contains(code, `\`) && strings.Contains(code, `"`) {
-		if plain := unescape(code); plain != code {
-			checkYAMLKeys(r, off, plain)
+// opensQuote says whether a line has a quotation mark that is no apostrophe of
+// a word.
+func opensQuote(s string) bool {
+	for i := range len(s) {
+		if (s[i] == '"' || s[i] == '\'') && (i == 0 || !isNameByte(s[i-1])) {
+			return true
 		}
 	}
+	return false
 }
 
 // yamlCode is a line without its comment: from a # at the beginning or behind
@@ -100,9 +136,9 @@ func yamlTag(line string) string {
 // isYAMLTag knows the tags of the core schema.
 var isYAMLTag = words(`!!str !!int !!float !!bool !!null !!map !!seq !!set !!omap !!pairs !!binary !!timestamp !!merge !!value`)
 
-// checkYAMLKeys looks for keys of loaders anywhere in a line: maps can stand
-// in one.
-func checkYAMLKeys(r *report, off int64, line string) {
+// keys looks for keys of loaders anywhere in a line: maps can stand in one. A
+// name with an anchor or behind a question mark can be a key too.
+func (y *yamlScan) keys(off int64, line string) {
 	for i := 0; i < len(line); {
 		if !isNameByte(line[i]) {
 			i++
@@ -112,22 +148,60 @@ func checkYAMLKeys(r *report, off int64, line string) {
 		for k < len(line) && (isNameByte(line[k]) || line[k] == '/') {
 			k++
 		}
-		key, rest := line[i:k], strings.TrimLeft(line[k:], "\"' \t")
+		key, rest, before := line[i:k], strings.TrimLeft(line[k:], "\"' \t"), strings.TrimRight(line[:i], "\"' \t")
 		i = k
 		value, isKey := strings.CutPrefix(rest, ":")
-		if !isKey || !isLoaderKey(key) {
-			continue
+		value = strings.TrimSpace(value)
+		switch {
+		case !isKey && isLoaderKey(key) && (before == "?" || strings.HasSuffix(before, " ?") || strings.Contains(before, "&")):
+			y.r.add("WS-CONFIG-001", off, "%s is a key", clip(key))
+		case !isKey:
+		case isLoaderKey(key), key == "target", key == "class_path", key == "class_name", key == "vocabulary":
+			if value == "" {
+				y.open, y.openAt = key, off
+				continue
+			}
+			y.key(off, key, value)
+		case strings.HasSuffix(key, "template"):
+			y.template = true
 		}
-		checkYAMLKey(r, off, key, strings.TrimSpace(value))
 	}
 }
 
-func checkYAMLKey(r *report, off int64, key, value string) {
+// key judges a key by its value.
+func (y *yamlScan) key(off int64, key, value string) {
+	plain := strings.Trim(value, `"' },`)
 	switch {
-	case key == "trust_remote_code" && !truthy(strings.Trim(value, `"' },`)):
-	case key == "python_function" || key == "auto_map" || value != "":
-		r.add("WS-CONFIG-001", off, "%s: %s", key, clip(value))
+	case key == "trust_remote_code":
+		if truthy(plain) {
+			y.r.add("WS-CONFIG-001", off, "%s: %s", key, clip(value))
+		}
+	case key == "target", key == "class_path":
+		if isDotted(plain) {
+			y.r.add("WS-CONFIG-001", off, "%s names %s, which instantiating the configuration calls", key, clip(plain))
+		}
+	case key == "class_name":
+		if isCodeLayer(plain) {
+			y.r.add("WS-KERAS-001", off, "%s runs code of the configuration", plain)
+		}
+	case key == "vocabulary":
+		if outside(plain) && strings.ContainsAny(plain, "/\\") {
+			y.r.add("WS-CONFIG-006", off, "%s is %q", key, clip(plain))
+		}
+	case key == "python_function", key == "auto_map", value != "":
+		y.r.add("WS-CONFIG-001", off, "%s: %s", key, clip(value))
 	}
+}
+
+// isDotted says whether a text is the path of something to import.
+func isDotted(s string) bool {
+	parts := strings.Split(s, ".")
+	for _, p := range parts {
+		if p == "" || p[0] >= '0' && p[0] <= '9' || !isNameLike(p) {
+			return false
+		}
+	}
+	return len(parts) > 1
 }
 
 // truthy says whether Python takes a scalar of JSON or YAML for true.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
@@ -244,30 +246,45 @@ func nextSteps(err error) []string {
 // are escaped, apart from the newlines that our own messages have, and so are
 // the characters that nobody sees but that change what is seen.
 func printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return isControl(r) || isInvisible(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case isControl(r):
-			fmt.Fprintf(&b, "\\x%02x", r)
-		case isInvisible(r):
-			fmt.Fprintf(&b, "\\u{%x}", r)
-		default:
-			b.WriteRune(r)
+	if strings.IndexFunc(s, func(r rune) bool { return isControl(r) || isInvisible(r) }) >= 0 {
+		var b strings.Builder
+		for _, r := range s {
+			switch {
+			case isControl(r):
+				fmt.Fprintf(&b, "\\x%02x", r)
+			case isInvisible(r):
+				fmt.Fprintf(&b, "\\u{%x}", r)
+			default:
+				b.WriteRune(r)
+			}
 		}
+		s = b.String()
 	}
-	return b.String()
+	if strings.Contains(s, "::") {
+		s = colonCommand.ReplaceAllString(s, `$1\::`)
+	}
+	return hashCommand.ReplaceAllString(s, `#\#$1`)
 }
+
+// What a CI system takes for a command where it stands in the log of a job: a
+// line that begins with two colons (GitHub), and ##[...] or ##word[...] anywhere
+// (Azure Pipelines, TeamCity). A name in a model must not give commands.
+var (
+	colonCommand = regexp.MustCompile(`(?m)^([ \t]*)::`)
+	hashCommand  = regexp.MustCompile(`##([A-Za-z]*\[)`)
+)
 
 func isControl(r rune) bool {
 	return r != '\n' && r != '\t' && (r < 0x20 || r >= 0x7f && r <= 0x9f)
 }
 
-// isInvisible says whether a character has no width, or turns the direction
-// of what follows (Unicode's Bidi_Control and its like): a name could then
-// read as another.
+// isInvisible says whether a character has no width, ends a line, or turns the
+// direction of what follows (Unicode's categories Cf, Zl and Zp, and the Hangul
+// fillers): a name could then read as another.
 func isInvisible(r rune) bool {
-	return r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff
+	switch r {
+	case 0x034f, 0x115f, 0x1160, 0x3164, 0xffa0:
+		return true
+	}
+	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }

@@ -449,8 +449,13 @@ func storedForms(stored *attest.Stored) []attestation {
 }
 
 func printJSON(w interface{ Write([]byte) (int, error) }, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(hashCommand.ReplaceAll(b.Bytes(), []byte(`#\u0023$1`)))
+	return err
 }

@@ -135,6 +135,8 @@ func markdownCode(s string) string {
 	if s == "" || fence > 0 || strings.HasPrefix(s, " ") {
 		s = " " + s + " "
 	}
+	// A pipe behind a backslash cannot be escaped: the first escapes the second.
+	s = strings.ReplaceAll(s, `\|`, `\ |`)
 	return ticks + strings.ReplaceAll(s, "|", `\|`) + ticks
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/weightseal/weightseal/scan"
@@ -237,7 +238,8 @@ func (f *scanFile) sarifArtifact() sarifArtifact {
 }
 
 func (f *scanFile) sarifResult(x scanFinding, artifact, rule int) sarifResult {
-	message := printable(x.Message)
+	// Square brackets before a parenthesis would be a link (3.11.6).
+	message := sarifLink.ReplaceAllString(printable(x.Message), `\[$1](`)
 	if message == "" {
 		message = x.Title
 	}
@@ -265,6 +267,8 @@ func (f *scanFile) sarifResult(x scanFinding, artifact, rule int) sarifResult {
 	}
 	return r
 }
+
+var sarifLink = regexp.MustCompile(`\[([^\[\]]*)\]\(`)
 
 // sarifLocation gives the place in the file. An offset in a file inside the
 // file is none of the outer one: it is a property of the result.
