@@ -41,12 +41,14 @@ func skipped(rel string) bool {
 }
 
 // List gives all files.
-func (d *dir) List(ctx context.Context) ([]Entry, error) {
+func (d *dir) List(ctx context.Context) ([]Entry, error) { return d.list(ctx, nil) }
+
+func (d *dir) list(ctx context.Context, all *Survey) ([]Entry, error) {
 	homes, err := d.homes()
 	if err != nil {
 		return nil, err
 	}
-	entries, err := d.walk(ctx, homes, "", nil)
+	entries, err := d.walk(ctx, homes, "", nil, all)
 	if err != nil {
 		return nil, err
 	}
@@ -57,27 +59,32 @@ func (d *dir) List(ctx context.Context) ([]Entry, error) {
 	return entries, nil
 }
 
-// walk appends the files below a folder.
-func (d *dir) walk(ctx context.Context, homes []string, rel string, entries []Entry) ([]Entry, error) {
+// walk appends the files below a folder. Without a survey the first one that
+// cannot be taken is an error; with one it is noted there.
+func (d *dir) walk(ctx context.Context, homes []string, rel string, entries []Entry, all *Survey) ([]Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	items, err := os.ReadDir(filepath.Join(d.root, filepath.FromSlash(rel)))
-	if err != nil {
+	if err != nil && (all == nil || rel == "") {
 		return nil, err
+	}
+	if err != nil {
+		return append(entries, all.broken(rel, err)), nil
 	}
 	for _, item := range items {
 		p := path.Join(rel, item.Name())
 		if skipped(p) {
+			all.leftOut(p, item.IsDir())
 			continue
 		}
 		if err := CheckPath(p); err != nil {
 			return nil, fmt.Errorf("%w; rename the file or leave it out", err)
 		}
 		if item.IsDir() {
-			entries, err = d.walk(ctx, homes, p, entries)
+			entries, err = d.walk(ctx, homes, p, entries, all)
 		} else {
-			entries, err = d.add(homes, p, entries)
+			entries, err = d.add(homes, p, entries, all)
 		}
 		if err != nil {
 			return nil, err
@@ -87,12 +94,15 @@ func (d *dir) walk(ctx context.Context, homes []string, rel string, entries []En
 }
 
 // add appends one file.
-func (d *dir) add(homes []string, rel string, entries []Entry) ([]Entry, error) {
+func (d *dir) add(homes []string, rel string, entries []Entry, all *Survey) ([]Entry, error) {
+	var info fs.FileInfo
 	target, link, err := d.resolve(homes, rel)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		info, err = os.Lstat(target)
 	}
-	info, err := os.Lstat(target)
+	if err != nil && all != nil {
+		return append(entries, all.broken(rel, err)), nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -283,6 +283,9 @@ func generalRules() []Rule {
 			"The file needs more work or memory than is allowed for one file.", "scan it apart, unpacked"},
 		{"WS-READ-001", "could not be read", high, Unknown,
 			"Reading the file failed, so it was not judged.", "make the file readable and scan again"},
+		{"WS-LINK-001", "link or special file", high, Unknown,
+			"The path is a link that leads out of the model, to a folder or to nothing, or a pipe, socket or device: what a loader gets from it is not part of the model.",
+			"replace a link with a copy of the file, and remove what is no file"},
 		{"WS-MORE-001", "more findings", info, Safe,
 			"There are more findings of these kinds than are listed.", "look at the listed ones first"},
 	}

@@ -93,6 +93,9 @@ func scanFile(ctx context.Context, m *model.Model, f model.File, detectors []Det
 	fr.Findings = append(fr.Findings, fs...)
 	if err != nil {
 		ru := ruleByID("WS-READ-001")
+		if errors.Is(err, model.ErrNotFollowed) {
+			ru = ruleByID("WS-LINK-001")
+		}
 		fr.Err = fmt.Errorf("%s: %w", f.Path, err)
 		fr.Verdict = max(fr.Verdict, Unknown)
 		fr.Findings = append(fr.Findings, Finding{Rule: ru.ID, Severity: ru.Severity, Verdict: ru.Verdict,

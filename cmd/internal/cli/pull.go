@@ -25,6 +25,8 @@ type pullOptions struct {
 	noVerify  bool
 	policy    string
 	overwrite bool
+	scan      bool
+	failOn    string
 	output    string
 }
 
@@ -37,7 +39,8 @@ func newPull(s *streams) *cobra.Command {
 and the policy are checked, the files are downloaded beside DIR, every digest and every
 safetensors header is checked, and only when all of it has passed does DIR appear.`,
 		Example: `  weightseal pull registry.example/team/model:v1 ./model --key cosign.pub
-  weightseal pull oci:layout:v1 ./model --key cosign.pub`,
+  weightseal pull oci:layout:v1 ./model --key cosign.pub
+  weightseal pull registry.example/team/model:v1 ./model --no-verify --scan`,
 		Args: exactArgs("REF", "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPull(cmd.Context(), s, args[0], args[1], &o)
@@ -47,6 +50,8 @@ safetensors header is checked, and only when all of it has passed does DIR appea
 	f.StringArrayVar(&o.keys, "key", nil, "public key `file` to trust (repeatable)")
 	f.BoolVar(&o.noVerify, "no-verify", false, "take a model without an attestation; its content is still scanned against the policy")
 	f.BoolVar(&o.overwrite, "overwrite", false, "replace DIR, and all that is in it, when it is there and not empty")
+	f.BoolVar(&o.scan, "scan", false, "scan what was downloaded, before DIR appears")
+	f.StringVar(&o.failOn, "fail-on", "", "lowest `verdict` that --scan refuses: convertible (the default), review, unknown, unsafe")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	addPolicy(f, &o.policy)
 	o.registry.add(f)
@@ -62,6 +67,10 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 		return usage("", "--key and --no-verify exclude each other")
 	}
 	if err := o.progress.check(); err != nil {
+		return err
+	}
+	failOn, err := o.verdict()
+	if err != nil {
 		return err
 	}
 	opt, err := o.registry.options(s)
@@ -99,6 +108,13 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 	if err := c.recheck(ctx, s, staging, o.policy); err != nil {
 		return err
 	}
+	verdict := scan.Verdict(0)
+	if o.scan {
+		bar.say("scan", fmt.Sprintf("%d files", len(files)))
+		if verdict, err = scanPulled(ctx, s, ref, staging, failOn, bar); err != nil {
+			return err
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -106,7 +122,45 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 		return err
 	}
 	bar.close()
-	return printPulled(s, o.output, c, files, dir)
+	return printPulled(s, o.output, c, files, dir, verdict)
+}
+
+// verdict is the one that --scan refuses, and all above it.
+func (o *pullOptions) verdict() (scan.Verdict, error) {
+	switch {
+	case o.failOn != "" && !o.scan:
+		return 0, usage("add --scan", "--fail-on says what --scan refuses, and --scan is missing")
+	case o.failOn == "":
+		return scan.Convertible, nil
+	}
+	v, err := scan.ParseVerdict(o.failOn)
+	if err != nil {
+		return 0, usage("", "--fail-on: %w", err)
+	}
+	return v, nil
+}
+
+// scanPulled scans what was downloaded. When that is refused, the report says
+// why.
+func scanPulled(ctx context.Context, s *streams, ref, dir string, failOn scan.Verdict, bar *progress) (scan.Verdict, error) {
+	src, err := newScanSource(model.Dir(dir), &selection{})
+	if err != nil {
+		return 0, err
+	}
+	job := &scanJob{source: ref, files: src}
+	if job.model, job.report, err = src.run(ctx, ref); err != nil {
+		return 0, err
+	}
+	out := newScanOutput(failOn)
+	accept := func(*scanFile, func() (string, error)) error { return nil }
+	if err := out.add(ctx, job, accept); err != nil {
+		return 0, err
+	}
+	if err := out.err(); err != nil {
+		bar.close()
+		return 0, errors.Join(err, printScan(s.err, out))
+	}
+	return out.Verdict, nil
 }
 
 // open verifies the reference, or only resolves it with --no-verify.
@@ -330,7 +384,7 @@ func publishDir(staging, dir string, overwrite bool) error {
 	return os.RemoveAll(old)
 }
 
-func printPulled(s *streams, output string, c *checkedModel, files []oci.File, dir string) error {
+func printPulled(s *streams, output string, c *checkedModel, files []oci.File, dir string, scanned scan.Verdict) error {
 	digest := c.subject.Digest.String()
 	if output == "json" {
 		type file struct {
@@ -344,8 +398,12 @@ func printPulled(s *streams, output string, c *checkedModel, files []oci.File, d
 			Digest        string `json:"digest"`
 			Directory     string `json:"directory"`
 			Verified      bool   `json:"verified"`
+			Verdict       string `json:"verdict,omitempty"` // of --scan
 			Files         []file `json:"files"`
-		}{1, c.store.Reference(digest), digest, dir, c.verified != nil, []file{}}
+		}{1, c.store.Reference(digest), digest, dir, c.verified != nil, "", []file{}}
+		if scanned != 0 {
+			out.Verdict = scanned.String()
+		}
 		for _, f := range files {
 			out.Files = append(out.Files, file{f.Path, f.Digest.String(), f.Size})
 		}
@@ -354,6 +412,9 @@ func printPulled(s *streams, output string, c *checkedModel, files []oci.File, d
 	verified := "verified"
 	if c.verified == nil {
 		verified = "not verified"
+	}
+	if scanned != 0 {
+		verified += ", " + scanned.String()
 	}
 	fmt.Fprintf(s.err, "%d files, %s, in %s\n", len(files), verified, printable(dir))
 	_, err := fmt.Fprintln(s.out, c.store.Reference(digest))

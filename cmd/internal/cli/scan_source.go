@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -13,11 +14,12 @@ import (
 	"github.com/weightseal/weightseal/scan"
 )
 
-// excludedFile is a file that the command line kept out: it was not opened.
+// excludedFile is a file that was kept out: it was not opened. A folder's path
+// ends in a slash.
 type excludedFile struct {
 	Path    string `json:"path"`
 	Size    int64  `json:"size"`
-	By      string `json:"by"`      // --include or --exclude
+	By      string `json:"by"`      // --include, --exclude or weightseal
 	Pattern string `json:"pattern"` // of --exclude; "" for --include, which no pattern of matched
 }
 
@@ -56,12 +58,18 @@ func newScanSource(src model.Source, sel *selection) (*scanSource, error) {
 
 // List gives the files that are not kept out.
 func (s *scanSource) List(ctx context.Context) ([]model.Entry, error) {
-	all, err := s.Source.List(ctx)
+	all, err := model.Look(ctx, s.Source)
 	if err != nil {
 		return nil, err
 	}
+	for path, err := range all.Broken {
+		s.fail(path, err)
+	}
+	for _, path := range all.LeftOut {
+		s.excluded = append(s.excluded, excludedFile{Path: path, By: program})
+	}
 	var kept []model.Entry
-	for _, e := range all {
+	for _, e := range all.Entries {
 		out := excludedFile{Path: e.Path, Size: e.Size}
 		if i := s.exclude.which(e.Path); i >= 0 {
 			out.By, out.Pattern = "--exclude", s.patterns[i]
@@ -90,7 +98,10 @@ func (s *scanSource) Open(ctx context.Context, path string) (model.Blob, error) 
 	s.mu.Lock()
 	err, size := s.broken[path], s.sizes[path]
 	s.mu.Unlock()
-	if err != nil && !s.looking.Load() {
+	if err != nil && s.looking.Load() {
+		return unreadable(size), nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	b, err := s.Source.Open(ctx, path)
@@ -230,6 +241,9 @@ func (s *scanSource) run(ctx context.Context, name string) (*model.Model, *scan.
 	}
 	if len(m.Files)+len(s.excluded) == 0 {
 		return nil, nil, usage("", "%s: no files to scan", name)
+	}
+	if len(m.Files) == 0 && !slices.ContainsFunc(s.excluded, func(x excludedFile) bool { return x.By != program }) {
+		return nil, nil, usage("", "%s: no files to scan but %s, which is never part of a model", name, s.excluded[0].Path)
 	}
 	if len(m.Files) == 0 {
 		return nil, nil, usage("", "%s: --include and --exclude leave no file to scan", name)

@@ -76,8 +76,11 @@ func oneLine(s string) string {
 
 // String says why a file was kept out.
 func (x excludedFile) String() string {
-	if x.By == "--include" {
+	switch x.By {
+	case "--include":
 		return "excluded (no --include matches)"
+	case program:
+		return "excluded (never part of a model)"
 	}
 	return fmt.Sprintf("excluded (%s %s)", x.By, x.Pattern)
 }
