@@ -247,11 +247,14 @@ func (j *streamJudge) sized(c *pickle.Call, g *pickle.Global, items []pickle.Val
 	}
 }
 
+// maxDimensions is the most that numpy and torch take.
+const maxDimensions = 64
+
 // volume is the product of the numbers among values, in tuples and in
 // torch.Size too, up to 1<<62.
 func volume(items []pickle.Value, depth int) int64 {
 	const most = 1 << 62
-	if depth > 4 {
+	if depth > 4 || len(items) > maxDimensions {
 		return most
 	}
 	total := int64(1)
@@ -293,9 +296,17 @@ func (j *streamJudge) exponent(c *pickle.Call, g *pickle.Global, items []pickle.
 // given: every global and object among its arguments must be one that take
 // knows.
 func (j *streamJudge) takesOnly(c *pickle.Call, g *pickle.Global, items []pickle.Value, take func(module, name string) bool) {
+	j.takesOnlyIn(c, g, items, take, 0)
+}
+
+func (j *streamJudge) takesOnlyIn(c *pickle.Call, g *pickle.Global, items []pickle.Value, take func(module, name string) bool, depth int) {
+	if depth > 4 || len(items) > maxDimensions {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s gets more than it takes", globalName(g)).withGlobal(g)
+		return
+	}
 	for _, v := range items {
 		if t, ok := v.(*pickle.Tuple); ok {
-			j.takesOnly(c, g, t.Items, take)
+			j.takesOnlyIn(c, g, t.Items, take, depth+1)
 			continue
 		}
 		if in, ok := v.(*pickle.Global); ok && take(in.Mapped()) || !isOpaque(v) {
@@ -344,7 +355,7 @@ func isMemmap(g *pickle.Global) bool {
 // is described by other means are not. The state that follows may not say
 // otherwise than the code.
 func (j *streamJudge) dtypeCode(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
-	if _, ok := readDtype(c, 0); !ok && len(c.States) > 0 {
+	if _, ok := j.dtypes.read(c, 0); !ok && len(c.States) > 0 {
 		j.r.add("WS-PICKLE-010", c.States[0].Offset, "the state of a dtype does not fit its code, or is not one that numpy writes").withGlobal(g).withOpcode(opBuild)
 	}
 	if len(items) > 0 {

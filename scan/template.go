@@ -29,6 +29,8 @@ type templateScan struct {
 	prev        string // the token before
 	literals    strings.Builder
 	bound       map[string]bool // names that the template defines
+	macros      map[string]bool
+	noRaw       bool // no raw block ends in what is left
 }
 
 func (t *templateScan) run() {
@@ -46,7 +48,7 @@ func (t *templateScan) run() {
 			}
 			i += end + 4
 		case '{', '%':
-			if n := rawBlock(t.s[i:]); n > 0 {
+			if n := t.rawBlock(i); n > 0 {
 				// Only a renderer that knows raw blocks leaves them alone.
 				t.note(&t.odd, "a block that is not rendered")
 				i += n
@@ -63,15 +65,19 @@ func (t *templateScan) run() {
 	}
 }
 
-// rawBlock is the length of the raw block that a text begins with; 0 without.
-func rawBlock(s string) int {
-	start := rawStart.FindStringIndex(s)
+// rawBlock is the length of the raw block that begins at i; 0 without.
+func (t *templateScan) rawBlock(i int) int {
+	if t.noRaw {
+		return 0
+	}
+	start := rawStart.FindStringIndex(t.s[i:min(i+256, len(t.s))])
 	if start == nil {
 		return 0
 	}
-	if end := rawEnd.FindStringIndex(s[start[1]:]); end != nil {
+	if end := rawEnd.FindStringIndex(t.s[i+start[1]:]); end != nil {
 		return start[1] + end[1]
 	}
+	t.noRaw = true
 	return 0
 }
 
@@ -192,13 +198,16 @@ func (t *templateScan) word(w string, next byte, statement bool) {
 
 // isMacro says whether the template itself defines the function.
 func (t *templateScan) isMacro(w string) bool {
-	for _, s := range []string{"macro " + w + "(", "macro " + w + " ("} {
-		if strings.Contains(t.s, s) {
-			return true
+	if t.macros == nil {
+		t.macros = map[string]bool{}
+		for _, m := range macroNames.FindAllStringSubmatch(t.s, -1) {
+			t.macros[m[1]] = true
 		}
 	}
-	return false
+	return t.macros[w]
 }
+
+var macroNames = regexp.MustCompile(`\bmacro\s+(\w+)\s*\(`)
 
 // literal takes a text in the code and gives the index behind it.
 func (t *templateScan) literal(i int) int {

@@ -241,7 +241,7 @@ func checkRequirements(r *report, b model.Blob) {
 		}
 		off += int64(len(line))
 		text := strings.TrimRight(line, "\r\n\v\f\x1c\x1d\x1e\u0085\u2028\u2029")
-		if more, ok := strings.CutSuffix(text, "\\"); ok && !strings.HasPrefix(strings.TrimSpace(text), "#") && off < b.Size() {
+		if more, ok := strings.CutSuffix(text, "\\"); ok && len(whole) < 4<<10 && !strings.HasPrefix(strings.TrimSpace(text), "#") && off < b.Size() {
 			whole += strings.TrimSpace(more)
 			continue
 		}

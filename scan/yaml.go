@@ -136,6 +136,9 @@ func yamlTag(line string) string {
 // isYAMLTag knows the tags of the core schema.
 var isYAMLTag = words(`!!str !!int !!float !!bool !!null !!map !!seq !!set !!omap !!pairs !!binary !!timestamp !!merge !!value`)
 
+// maxYAMLValue is how much of a line is looked at around a key, in bytes.
+const maxYAMLValue = 1 << 10
+
 // keys looks for keys of loaders anywhere in a line: maps can stand in one. A
 // name with an anchor or behind a question mark can be a key too.
 func (y *yamlScan) keys(off int64, line string) {
@@ -148,7 +151,8 @@ func (y *yamlScan) keys(off int64, line string) {
 		for k < len(line) && (isNameByte(line[k]) || line[k] == '/') {
 			k++
 		}
-		key, rest, before := line[i:k], strings.TrimLeft(line[k:], "\"' \t"), strings.TrimRight(line[:i], "\"' \t")
+		key, rest := line[i:k], strings.TrimLeft(line[k:min(k+maxYAMLValue, len(line))], "\"' \t")
+		before := strings.TrimRight(line[max(0, i-maxYAMLValue):i], "\"' \t")
 		i = k
 		value, isKey := strings.CutPrefix(rest, ":")
 		value = strings.TrimSpace(value)
