@@ -60,6 +60,7 @@ func TestJoblibAttacks(t *testing.T) {
 		{"B2", "field inside the item", "a.pkl", "\x80\x04" + dtype("V4") + "(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + float + "K\x00\x86sK\x04K\x01K\x00tb.", scan.Review, "WS-PICKLE-020"},
 		{"B2", "object field without the flag", "a.pkl", "\x80\x04" + dtype("V8") + "(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + object + "K\x00\x86sK\x08K\x01K\x00tb.", unsafe, "WS-PICKLE-010"},
 		{"B2", "object field", "a.pkl", "\x80\x04" + dtype("V8") + "(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + object + "K\x00\x86sK\x08K\x01K\x1btb.", scan.Review, "WS-PICKLE-020"},
+		{"B2", "scalar with an object of bytes", "a.pkl", "\x80\x04" + named("numpy.core.multiarray", "scalar") + dtype("V8") + "(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + object + "K\x00\x86sK\x08K\x01K\x1btbC\x08AAAAAAAA\x86R.", unsafe, "WS-PICKLE-007"},
 		{"B2", "record", "a.pkl", "\x80\x04" + named("numpy", "dtype") + named("numpy", "record") + "\x89\x88\x87R(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + float + "K\x00\x86sK\x04K\x01K\x10tb.", scan.Review, "WS-PICKLE-020"},
 	}
 	checkAttacks(t, tests)
@@ -102,6 +103,12 @@ func TestDisguises(t *testing.T) {
 		{"M2", "name of a call, a key", "chat_template.jinja", "{{ {'find': messages[k]}.find() }}", review, "WS-TEMPLATE-002"},
 		{"M2", "name of a call, in a loop", "chat_template.jinja", "{% for a, items in messages %}{{ items() }}{% endfor %}", review, "WS-TEMPLATE-002"},
 		{"M2", "name of a call, a parameter", "chat_template.jinja", "{% macro m(range) %}{{ range() }}{% endmacro %}", review, "WS-TEMPLATE-002"},
+		{"M2", "name of a call, escaped", "chat_template.jinja", `{{ {'\x66ind': messages[k]}.find() }}`, review, "WS-TEMPLATE-002"},
+		{"M2", "name of a call, put together", "chat_template.jinja", "{{ {'fi'~'nd': messages[k]}.find() }}", review, "WS-TEMPLATE-002"},
+		{"M2", "name of a call, a variable", "chat_template.jinja", "{{ {k: messages[k]}.find() }}", review, "WS-TEMPLATE-002"},
+		{"M2", "dictionary of pairs", "chat_template.jinja", "{{ dict([(k, messages[k])]).find() }}", review, "WS-TEMPLATE-002"},
+		{"M2", "ordinary dictionaries", "chat_template.jinja", `{% set m = {'a': 1, "b": x[1:], 'c': {'d': [1, 2]}} %}{{ m['a'] }}{{ dict(a=1) }}{{ messages[i:][-1] }}`, safe, ""},
+		{"M2", "raw behind many blanks", "chat_template.jinja", "{%" + strings.Repeat(" ", 300) + "raw %}{#{% endraw %}{{ x.__class__ }}{% raw %}#}{% endraw %}", unsafe, "WS-TEMPLATE-001"},
 		{"M2", "ordinary macro", "chat_template.jinja", "{% macro m(a, b=1) %}{{ a.items() }}{% endmacro %}{% set ns = namespace(found=false) %}{% for k, v in x.items() %}{{ m(k) }}{% set ns.found = true %}{% endfor %}", safe, ""},
 		{"M2", "template of a prompt", "prompt.json", `{"template_format": "jinja2", "template": "{{ ''.__class__ }}"}`, unsafe, "WS-TEMPLATE-001"},
 		{"M2", "template in YAML", "a.yaml", "instruction_template: |-\n  {{ ''.__class__ }}\n", unsafe, "WS-TEMPLATE-001"},
@@ -155,6 +162,12 @@ func TestTextAttacks(t *testing.T) {
 	checkAttacks(t, []attack{
 		{"Y1", "tag behind a text of two lines", "a.yaml", "a: [\"x\n # y\", " + tag + "]\n", unsafe, "WS-CONFIG-002"},
 		{"Y1", "tag behind a text, at the margin", "a.yaml", "a: ['x\n# y', " + tag + "]\n", unsafe, "WS-CONFIG-002"},
+		{"Y1", "tag where markup could begin", "a.yaml", "<<: " + tag + "\n", unsafe, "WS-CONFIG-002"},
+		{"Y1", "tag beside a colon", "a.yaml", "{\"a\":!evil x}\n", review, "WS-CONFIG-001"},
+		{"Y1", "target with an anchor", "a.yaml", "target: &a !!str os.system\n", review, "WS-CONFIG-001"},
+		{"Y1", "target by an alias", "a.yaml", "x: &a os.system\ntarget: *a\n", review, "WS-CONFIG-001"},
+		{"Y1", "target in a block", "a.yaml", "target: >-\n  os.system\n", review, "WS-CONFIG-001"},
+		{"Y1", "target with a colon", "a.yaml", "target: pkg.mod:Class\n", review, "WS-CONFIG-001"},
 		{"Y1", "tag in a comment", "a.yaml", "a: don't\n# " + tag + "\nb: 1\n", safe, ""},
 		{"Y1", "key behind a question mark", "a.yaml", "? _target_\n: os.system\n", review, "WS-CONFIG-001"},
 		{"Y1", "key by an alias", "a.yaml", "x: &k _target_\nm:\n  *k : os.system\n", review, "WS-CONFIG-001"},

@@ -128,6 +128,8 @@ func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name
 	case "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct":
 		j.ndarrayClass(c, g, items)
 		j.sized(c, g, items, maxSizedBytes)
+	case "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar":
+		j.scalar(c, g, items)
 	case "numpy.random._pickle.__randomstate_ctor", "numpy.random._pickle.__generator_ctor", "numpy.random._pickle.__bit_generator_ctor":
 		j.takesOnly(c, g, items, isBitGenerator)
 	case "pandas.core.indexes.base._new_Index":
@@ -364,6 +366,20 @@ func (j *streamJudge) dtypeCode(c *pickle.Call, g *pickle.Global, items []pickle
 		}
 	}
 	j.r.add("WS-PICKLE-020", c.Offset, "an array of an unusual dtype").withGlobal(g)
+}
+
+// scalar judges scalar(dtype, bytes): with objects in the fields of the dtype,
+// the bytes would be taken for addresses.
+func (j *streamJudge) scalar(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	if len(items) < 2 {
+		return
+	}
+	if _, raw := items[1].(*pickle.Bytes); !raw {
+		return
+	}
+	if d, ok := j.dtypes.read(items[0], 0); ok && d.objects {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s makes objects of bytes", globalName(g)).withGlobal(g)
+	}
 }
 
 // plainCode says whether a dtype's code, as numpy pickles it ("f4", "U7"), is

@@ -94,10 +94,10 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 		r.add("WS-CODE-004", 0, "a program, going by its name")
 	case isGraphText(e):
 		checkGraphText(r, b)
-	case f.Format != model.Markdown && begins(b, start, '<'):
-		checkXML(r, b)
 	case f.Format == model.YAML || e == ".yaml" || e == ".yml" || path.Base(f.Path) == "MLmodel":
 		checkYAML(r, b)
+	case f.Format != model.Markdown && begins(b, start, '<'):
+		checkXML(r, b)
 	}
 }
 
