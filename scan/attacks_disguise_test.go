@@ -61,6 +61,8 @@ func TestJoblibAttacks(t *testing.T) {
 		{"B2", "object field without the flag", "a.pkl", "\x80\x04" + dtype("V8") + "(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + object + "K\x00\x86sK\x08K\x01K\x00tb.", unsafe, "WS-PICKLE-010"},
 		{"B2", "object field", "a.pkl", "\x80\x04" + dtype("V8") + "(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + object + "K\x00\x86sK\x08K\x01K\x1btb.", scan.Review, "WS-PICKLE-020"},
 		{"B2", "scalar with an object of bytes", "a.pkl", "\x80\x04" + named("numpy.core.multiarray", "scalar") + dtype("V8") + "(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + object + "K\x00\x86sK\x08K\x01K\x1btbC\x08AAAAAAAA\x86R.", unsafe, "WS-PICKLE-007"},
+		{"B2", "dtype of the oldest numpy", "a.pkl", "\x80\x02" + global("numpy", "dtype") + text("f8") + "K\x00K\x01\x87R(K\x01" + text("<") + "NNJ\xff\xff\xff\xffJ\xff\xff\xff\xfftb.", unsafe, "WS-PICKLE-010"},
+		{"B2", "dtype of an old numpy", "a.pkl", "\x80\x02" + global("numpy", "dtype") + text("f8") + "K\x00K\x01\x87R(K\x02" + text("<") + "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xfftb.", scan.Convertible, ""},
 		{"B2", "record", "a.pkl", "\x80\x04" + named("numpy", "dtype") + named("numpy", "record") + "\x89\x88\x87R(K\x03" + short("|") + "N" + short("a") + "\x85}" + short("a") + float + "K\x00\x86sK\x04K\x01K\x10tb.", scan.Review, "WS-PICKLE-020"},
 	}
 	checkAttacks(t, tests)
@@ -109,6 +111,8 @@ func TestDisguises(t *testing.T) {
 		{"M2", "dictionary of pairs", "chat_template.jinja", "{{ dict([(k, messages[k])]).find() }}", review, "WS-TEMPLATE-002"},
 		{"M2", "ordinary dictionaries", "chat_template.jinja", `{% set m = {'a': 1, "b": x[1:], 'c': {'d': [1, 2]}} %}{{ m['a'] }}{{ dict(a=1) }}{{ messages[i:][-1] }}`, safe, ""},
 		{"M2", "raw behind many blanks", "chat_template.jinja", "{%" + strings.Repeat(" ", 300) + "raw %}{#{% endraw %}{{ x.__class__ }}{% raw %}#}{% endraw %}", unsafe, "WS-TEMPLATE-001"},
+		{"M2", "raw behind another blank", "chat_template.jinja", "{%\u00a0raw %}{#{%\u2003endraw %}{{ x.__class__ }}{% raw %}#}{% endraw %}", unsafe, "WS-TEMPLATE-001"},
+		{"M2", "name of a call behind another blank", "chat_template.jinja", "{% set\u00a0get\u00a0= messages[k] %}{{ get() }}", review, "WS-TEMPLATE-002"},
 		{"M2", "ordinary macro", "chat_template.jinja", "{% macro m(a, b=1) %}{{ a.items() }}{% endmacro %}{% set ns = namespace(found=false) %}{% for k, v in x.items() %}{{ m(k) }}{% set ns.found = true %}{% endfor %}", safe, ""},
 		{"M2", "template of a prompt", "prompt.json", `{"template_format": "jinja2", "template": "{{ ''.__class__ }}"}`, unsafe, "WS-TEMPLATE-001"},
 		{"M2", "template in YAML", "a.yaml", "instruction_template: |-\n  {{ ''.__class__ }}\n", unsafe, "WS-TEMPLATE-001"},

@@ -56,10 +56,14 @@ func (r *dtypeReader) read(v pickle.Value, depth int) (pickledDtype, bool) {
 	var state []pickle.Value
 	if len(c.States) == 1 {
 		s, ok := c.States[0].Value.(*pickle.Tuple)
-		if !ok || len(s.Items) < 8 || len(s.Items) > 9 {
+		if !ok || len(s.Items) < 5 || len(s.Items) > 9 {
 			return d, false
 		}
 		state = s.Items
+	}
+	if n := len(state); n > 0 && n < 8 { // written before numpy 1.3
+		kind, d, ok := codeOf(args.Items[0], nil)
+		return d, ok && strings.IndexByte("?biufc", kind) >= 0 && d.parts(r, state, kind, depth)
 	}
 	kind, d, ok := codeOf(args.Items[0], state)
 	if !ok || state == nil {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // checkTemplate judges a chat template (Jinja). Templates are programs: most
@@ -12,7 +13,7 @@ import (
 // templates is a finding. at is the offset of the template in the file, or
 // negative.
 func checkTemplate(r *report, template string, at int64, what string) {
-	t := &templateScan{s: template}
+	t := &templateScan{s: strings.Map(blanks, template)}
 	t.run()
 	if t.unsafe != "" {
 		r.add("WS-TEMPLATE-001", at, "%s: %s", what, t.unsafe)
@@ -20,6 +21,14 @@ func checkTemplate(r *report, template string, at int64, what string) {
 	if t.odd != "" {
 		r.add("WS-TEMPLATE-002", at, "%s: %s", what, t.odd)
 	}
+}
+
+// blanks makes one blank of what Python takes for one.
+func blanks(r rune) rune {
+	if r != '\n' && unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f {
+		return ' '
+	}
+	return r
 }
 
 // templateScan goes through the tokens inside {{ }} and {% %}.
