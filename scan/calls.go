@@ -128,6 +128,8 @@ func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name
 	case "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct":
 		j.ndarrayClass(c, g, items)
 		j.sized(c, g, items, maxSizedBytes)
+	case "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar":
+		j.scalar(c, g, items)
 	case "numpy.random._pickle.__randomstate_ctor", "numpy.random._pickle.__generator_ctor", "numpy.random._pickle.__bit_generator_ctor":
 		j.takesOnly(c, g, items, isBitGenerator)
 	case "pandas.core.indexes.base._new_Index":
@@ -247,11 +249,14 @@ func (j *streamJudge) sized(c *pickle.Call, g *pickle.Global, items []pickle.Val
 	}
 }
 
+// maxDimensions is the most that numpy and torch take.
+const maxDimensions = 64
+
 // volume is the product of the numbers among values, in tuples and in
 // torch.Size too, up to 1<<62.
 func volume(items []pickle.Value, depth int) int64 {
 	const most = 1 << 62
-	if depth > 4 {
+	if depth > 4 || len(items) > maxDimensions {
 		return most
 	}
 	total := int64(1)
@@ -293,9 +298,17 @@ func (j *streamJudge) exponent(c *pickle.Call, g *pickle.Global, items []pickle.
 // given: every global and object among its arguments must be one that take
 // knows.
 func (j *streamJudge) takesOnly(c *pickle.Call, g *pickle.Global, items []pickle.Value, take func(module, name string) bool) {
+	j.takesOnlyIn(c, g, items, take, 0)
+}
+
+func (j *streamJudge) takesOnlyIn(c *pickle.Call, g *pickle.Global, items []pickle.Value, take func(module, name string) bool, depth int) {
+	if depth > 4 || len(items) > maxDimensions {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s gets more than it takes", globalName(g)).withGlobal(g)
+		return
+	}
 	for _, v := range items {
 		if t, ok := v.(*pickle.Tuple); ok {
-			j.takesOnly(c, g, t.Items, take)
+			j.takesOnlyIn(c, g, t.Items, take, depth+1)
 			continue
 		}
 		if in, ok := v.(*pickle.Global); ok && take(in.Mapped()) || !isOpaque(v) {
@@ -344,7 +357,7 @@ func isMemmap(g *pickle.Global) bool {
 // is described by other means are not. The state that follows may not say
 // otherwise than the code.
 func (j *streamJudge) dtypeCode(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
-	if _, ok := readDtype(c, 0); !ok && len(c.States) > 0 {
+	if _, ok := j.dtypes.read(c, 0); !ok && len(c.States) > 0 {
 		j.r.add("WS-PICKLE-010", c.States[0].Offset, "the state of a dtype does not fit its code, or is not one that numpy writes").withGlobal(g).withOpcode(opBuild)
 	}
 	if len(items) > 0 {
@@ -353,6 +366,20 @@ func (j *streamJudge) dtypeCode(c *pickle.Call, g *pickle.Global, items []pickle
 		}
 	}
 	j.r.add("WS-PICKLE-020", c.Offset, "an array of an unusual dtype").withGlobal(g)
+}
+
+// scalar judges scalar(dtype, bytes): with objects in the fields of the dtype,
+// the bytes would be taken for addresses.
+func (j *streamJudge) scalar(c *pickle.Call, g *pickle.Global, items []pickle.Value) {
+	if len(items) < 2 {
+		return
+	}
+	if _, raw := items[1].(*pickle.Bytes); !raw {
+		return
+	}
+	if d, ok := j.dtypes.read(items[0], 0); ok && d.objects {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s makes objects of bytes", globalName(g)).withGlobal(g)
+	}
 }
 
 // plainCode says whether a dtype's code, as numpy pickles it ("f4", "U7"), is

@@ -39,9 +39,9 @@ func (jsonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdict
 	return r.result()
 }
 
-// maxJSONKeys bounds the keys that are remembered to find those that are there
-// twice.
-const maxJSONKeys = 4 << 20
+// maxJSONKeys bounds the keys of the objects that are open, which are remembered
+// to find those that are there twice.
+const maxJSONKeys = 1 << 19
 
 // scanJSON walks a JSON text. A text that breaks off is judged up to there.
 func scanJSON(r *report, name string, b model.Blob) {
@@ -70,6 +70,32 @@ type configLevel struct {
 	index  int
 	class  kerasObject
 	skops  skopsNode
+	// within are the keys of interest that lead to this level.
+	within inside
+}
+
+// inside is a set of keys that a member can be under.
+type inside uint8
+
+const (
+	inChatTemplate inside = 1 << iota
+	inWeightMap
+	inTypes
+	inConfig
+)
+
+func insideOf(key string) inside {
+	switch key {
+	case "chat_template":
+		return inChatTemplate
+	case "weight_map":
+		return inWeightMap
+	case "types":
+		return inTypes
+	case "config":
+		return inConfig
+	}
+	return 0
 }
 
 func (c *configWalk) top() *configLevel {
@@ -81,7 +107,14 @@ func (c *configWalk) top() *configLevel {
 
 func (c *configWalk) begin(kind byte, off int64) {
 	c.value("", kind, off)
-	c.stack = append(c.stack, configLevel{object: kind == '{', keyAt: off})
+	l := configLevel{object: kind == '{', keyAt: off}
+	if up := c.top(); up != nil {
+		l.within = up.within
+		if up.object {
+			l.within |= insideOf(up.key)
+		}
+	}
+	c.stack = append(c.stack, l)
 }
 
 func (c *configWalk) end() {
@@ -90,6 +123,7 @@ func (c *configWalk) end() {
 		l.class.judge(c.r, l.keyAt)
 		l.skops.judge(c.r, l.keyAt)
 	}
+	c.keys -= len(l.seen)
 	c.stack = c.stack[:len(c.stack)-1]
 }
 
@@ -99,13 +133,18 @@ func (c *configWalk) key(name string, off int64) {
 		l.seen = map[uint64]struct{}{}
 	}
 	n := len(l.seen)
-	l.seen[maphash.String(c.seed, name)] = struct{}{}
-	if c.keys++; c.keys == maxJSONKeys {
-		c.r.add("WS-LIMIT-001", off, "more than %d keys", maxJSONKeys)
-	}
 	if c.keys >= maxJSONKeys {
-		clear(l.seen)
+		if c.keys == maxJSONKeys {
+			c.r.add("WS-LIMIT-001", off, "more than %d keys at a time", maxJSONKeys)
+		}
 		n = -1
+	} else {
+		l.seen[maphash.String(c.seed, name)] = struct{}{}
+	}
+	c.keys += len(l.seen) - max(n, 0)
+	if n < 0 {
+		c.keys++ // only the first time is it said
+		c.keys = min(c.keys, maxJSONKeys+1)
 	}
 	if len(l.seen) == n {
 		rule := "WS-CONFIG-003"
@@ -125,6 +164,9 @@ func (c *configWalk) scalar(s string, off int64) { c.value(s, '0', off) }
 
 // path gives the keys from the root to where the walk is, for messages.
 func (c *configWalk) path() string {
+	if len(c.r.findings) >= maxFindings {
+		return clip(c.top().key) // will hardly be listed
+	}
 	var keys []string
 	for _, l := range c.stack {
 		if l.object {
@@ -190,7 +232,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 	case "vocabulary":
 		if kind == '"' && s != "" && outside(s) {
 			c.r.add("WS-CONFIG-006", off, "%s is %q, which loading the model reads", c.path(), clip(s))
-		} else if kind == '"' && s != "" && c.under("config") {
+		} else if kind == '"' && s != "" && c.under(inConfig) {
 			c.r.add("WS-CONFIG-005", off, "%s is %q, which loading the model reads", c.path(), clip(s))
 		}
 	case "irVersion", "ir_version":
@@ -207,7 +249,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 			c.r.add("WS-CONFIG-001", off, "%s makes the loader fetch code from %s", c.path(), clip(s))
 		}
 	case "chat_template", "template":
-		if kind == '"' && (key == "chat_template" || c.under("chat_template")) {
+		if kind == '"' && (key == "chat_template" || c.under(inChatTemplate)) {
 			checkTemplate(c.r, s, off, c.path())
 		}
 	case "parent_library":
@@ -228,13 +270,13 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		}
 	}
 	c.named(key, s, kind, off)
-	if kind == '"' && c.under("weight_map") && strings.Contains(c.name, ".index.") && outside(s) {
+	if kind == '"' && c.under(inWeightMap) && strings.Contains(c.name, ".index.") && outside(s) {
 		c.r.add("WS-CONFIG-006", off, "the tensor %s lies in %q", clip(key), clip(s))
 	}
 	if strings.HasPrefix(key, "__") && !isLoaderKey(key) && isAttributeConfig(c.name) {
 		c.r.add("WS-CONFIG-001", off, "%s is set as a private attribute of the configuration", c.path())
 	}
-	if kind == '"' && c.under("chat_template") && key != "template" && key != "name" {
+	if kind == '"' && c.under(inChatTemplate) && key != "template" && key != "name" {
 		checkTemplate(c.r, s, off, c.path())
 	}
 }
@@ -250,11 +292,11 @@ func (c *configWalk) named(key, s string, kind byte, off int64) {
 		if isDotted(s) && !strings.HasPrefix(s, "torch.nn.") {
 			c.r.add("WS-CONFIG-001", off, "%s makes the loader import %s", c.path(), clip(s))
 		}
-	case c.under("types") && (c.name == "router_config.json" || c.name == "config.json"):
+	case c.under(inTypes) && (c.name == "router_config.json" || c.name == "config.json"):
 		if isDotted(s) && !strings.HasPrefix(s, "sentence_transformers.") {
 			c.r.add("WS-CONFIG-001", off, "the module type %s is imported by its name", clip(s))
 		}
-	case key != "chat_template" && strings.HasSuffix(key, "template") && !c.under("chat_template"):
+	case key != "chat_template" && strings.HasSuffix(key, "template") && !c.under(inChatTemplate):
 		if strings.Contains(s, "{{") || strings.Contains(s, "{%") {
 			checkTemplate(c.r, s, off, c.path())
 		}
@@ -312,14 +354,7 @@ func topOf(module string) string {
 }
 
 // under says whether the walk is inside a member of the name.
-func (c *configWalk) under(key string) bool {
-	for _, l := range c.stack[:len(c.stack)-1] {
-		if l.object && l.key == key {
-			return true
-		}
-	}
-	return false
-}
+func (c *configWalk) under(key inside) bool { return c.top().within&key != 0 }
 
 // element judges an element of an array. A diffusers pipeline names its parts
 // as [library, class]; a library that is none is a file of the model.

@@ -21,16 +21,23 @@ const dtypeObjectFlags = 1 | 2
 // maxDtypeDepth bounds dtypes in dtypes.
 const maxDtypeDepth = 16
 
-// readDtype reads dtype(code, align, copy) with the state that follows:
+// maxDtypeSteps bounds what is read of the dtypes of one pickle: they can share
+// their fields.
+const maxDtypeSteps = 1 << 20
+
+// dtypeReader reads the dtypes of a pickle.
+type dtypeReader struct{ steps int }
+
+// read reads dtype(code, align, copy) with the state that follows:
 // (version, byte order, subtype, names, fields, size, alignment, flags), as
 // arraydescr_reduce of numpy/core/src/multiarray/descriptor.c writes it. It is
 // false for whatever numpy would not write: a state can give a dtype sizes,
 // fields and flags that its code denies, and numpy then reads memory that is
 // not the array's, or takes numbers for addresses.
-func readDtype(v pickle.Value, depth int) (pickledDtype, bool) {
+func (r *dtypeReader) read(v pickle.Value, depth int) (pickledDtype, bool) {
 	var d pickledDtype
 	c, ok := v.(*pickle.Call)
-	if !ok || depth > maxDtypeDepth {
+	if r.steps++; !ok || depth > maxDtypeDepth || r.steps > maxDtypeSteps {
 		return d, false
 	}
 	g, ok := c.Callee.(*pickle.Global)
@@ -49,16 +56,20 @@ func readDtype(v pickle.Value, depth int) (pickledDtype, bool) {
 	var state []pickle.Value
 	if len(c.States) == 1 {
 		s, ok := c.States[0].Value.(*pickle.Tuple)
-		if !ok || len(s.Items) < 8 || len(s.Items) > 9 {
+		if !ok || len(s.Items) < 5 || len(s.Items) > 9 {
 			return d, false
 		}
 		state = s.Items
+	}
+	if n := len(state); n > 0 && n < 8 { // written before numpy 1.3
+		kind, d, ok := codeOf(args.Items[0], nil)
+		return d, ok && strings.IndexByte("?biufc", kind) >= 0 && d.parts(r, state, kind, depth)
 	}
 	kind, d, ok := codeOf(args.Items[0], state)
 	if !ok || state == nil {
 		return d, ok && kind != 'V'
 	}
-	return d, d.agrees(state, kind, depth)
+	return d, d.agrees(r, state, kind, depth)
 }
 
 // codeOf splits a dtype's code into kind and size. The dtype of records has a
@@ -114,10 +125,10 @@ func namedDtype(name string, plain bool) (pickledDtype, bool) {
 }
 
 // agrees checks a state against the code.
-func (d *pickledDtype) agrees(state []pickle.Value, kind byte, depth int) bool {
+func (d *pickledDtype) agrees(r *dtypeReader, state []pickle.Value, kind byte, depth int) bool {
 	size, isSize := state[5].(pickle.Int)
 	flags, isFlags := state[7].(pickle.Int)
-	if !isSize || !isFlags || !d.parts(state, kind, depth) {
+	if !isSize || !isFlags || !d.parts(r, state, kind, depth) {
 		return false
 	}
 	switch kind {
@@ -138,7 +149,7 @@ func (d *pickledDtype) agrees(state []pickle.Value, kind byte, depth int) bool {
 
 // parts checks the subtype and the fields, which only a V has: all of them lie
 // inside the item.
-func (d *pickledDtype) parts(state []pickle.Value, kind byte, depth int) bool {
+func (d *pickledDtype) parts(r *dtypeReader, state []pickle.Value, kind byte, depth int) bool {
 	none := func(v pickle.Value) bool { return v == pickle.Value(pickle.None{}) }
 	if kind != 'V' {
 		return none(state[2]) && none(state[3]) && none(state[4])
@@ -148,7 +159,7 @@ func (d *pickledDtype) parts(state []pickle.Value, kind byte, depth int) bool {
 		if !ok || len(sub.Items) != 2 {
 			return false
 		}
-		item, ok := readDtype(sub.Items[0], depth+1)
+		item, ok := r.read(sub.Items[0], depth+1)
 		n, counted := countOf(sub.Items[1], item.size)
 		d.objects = item.objects
 		return ok && counted && n == d.size && none(state[3]) && none(state[4])
@@ -165,7 +176,7 @@ func (d *pickledDtype) parts(state []pickle.Value, kind byte, depth int) bool {
 		if !ok || len(f.Items) < 2 {
 			return false
 		}
-		item, ok := readDtype(f.Items[0], depth+1)
+		item, ok := r.read(f.Items[0], depth+1)
 		at, isInt := f.Items[1].(pickle.Int)
 		if !ok || !isInt || at < 0 || int64(at) > d.size || item.size > d.size-int64(at) {
 			return false

@@ -57,7 +57,7 @@ type ggufTensor struct {
 const (
 	maxGGUFItems  = 16 << 20 // elements of all arrays of text
 	maxGGUFKeys   = 1 << 16
-	maxGGUFCount  = 1 << 20 // tensors
+	maxGGUFCount  = 1 << 17 // tensors
 	maxGGUFString = 16 << 20
 	maxGGUFName   = 1 << 16
 )

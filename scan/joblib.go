@@ -23,7 +23,8 @@ type joblibRun struct {
 	// length is not known.
 	unclear []int64
 	// inner are the pickles that hold arrays of objects.
-	inner []innerStream
+	inner  []innerStream
+	dtypes dtypeReader
 }
 
 type innerStream struct {
@@ -40,7 +41,7 @@ func (j *joblibRun) load(start int64) (*pickle.Stream, error) {
 // after is asked after each BUILD. An array of objects is read by a plain
 // unpickler, which knows nothing of the arrays of joblib.
 func (j *joblibRun) after(b pickle.Build, at int64) int64 {
-	n, objects, clear := joblibArray(j.ra, b, at, j.end)
+	n, objects, clear := j.array(b, at)
 	if !clear && len(j.unclear) < maxFindings {
 		j.unclear = append(j.unclear, b.State.Offset)
 	}
@@ -57,12 +58,12 @@ func (j *joblibRun) after(b pickle.Build, at int64) int64 {
 	return n
 }
 
-// joblibArray gives the number of bytes of an array that joblib writes after
+// array gives the number of bytes of an array that joblib writes after
 // the BUILD of a NumpyArrayWrapper (joblib/numpy_pickle.py: read_array): an
 // optional byte with the length of padding, the padding, the numbers. It is 0
 // for every other object. An array of objects follows as a pickle of its own.
 // With clear unset joblib would read something, and how much is not known.
-func joblibArray(ra io.ReaderAt, b pickle.Build, at, end int64) (n int64, objects, clear bool) {
+func (j *joblibRun) array(b pickle.Build, at int64) (n int64, objects, clear bool) {
 	if !isArrayWrapper(b.Object) {
 		return 0, false, true
 	}
@@ -76,7 +77,7 @@ func joblibArray(ra io.ReaderAt, b pickle.Build, at, end int64) (n int64, object
 			fields[k] = it.Value
 		}
 	}
-	d, ok := readDtype(fields["dtype"], 0)
+	d, ok := j.dtypes.read(fields["dtype"], 0)
 	if !ok {
 		return 0, false, false
 	}
@@ -87,14 +88,14 @@ func joblibArray(ra io.ReaderAt, b pickle.Build, at, end int64) (n int64, object
 		return 0, false, false
 	}
 	if align, ok := fields["numpy_array_alignment_bytes"]; ok && align != (pickle.None{}) {
-		pad := peek(ra, end, at, 1)
+		pad := peek(j.ra, j.end, at, 1)
 		if len(pad) == 0 {
 			return 0, false, true
 		}
 		n += 1 + int64(pad[0])
 	}
-	if n > end-at {
-		return end - at, false, true // the stream then ends too early, and is malformed
+	if n > j.end-at {
+		return j.end - at, false, true // the stream then ends too early, and is malformed
 	}
 	return n, false, true
 }

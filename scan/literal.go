@@ -84,7 +84,7 @@ func (p *literal) dict(depth int) (any, error) {
 			return nil, err
 		}
 		key, ok := k.(string)
-		if !ok || p.peek() != ':' || d.get(key) != nil {
+		if !ok || p.peek() != ':' || d.get(key) != nil || len(d.keys) >= 64 {
 			return nil, p.fail()
 		}
 		p.i++

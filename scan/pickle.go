@@ -165,6 +165,9 @@ type streamJudge struct {
 	// arguments, by what the callee does with them.
 	checked [2]map[pickle.Value]struct{}
 	uses    map[importKey]use
+	dtypes  dtypeReader
+	// stated are the dictionaries whose keys have been judged as attributes.
+	stated map[*pickle.Dict]bool
 }
 
 // judge adds what is found in the stream; loadErr is what Load gave.

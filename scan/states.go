@@ -81,6 +81,13 @@ func (j *streamJudge) state(v pickle.Value, off int64, op byte) {
 	for _, p := range parts {
 		switch p := p.(type) {
 		case *pickle.Dict:
+			if j.stated[p] {
+				continue // has its findings
+			}
+			if j.stated == nil {
+				j.stated = map[*pickle.Dict]bool{}
+			}
+			j.stated[p] = true
 			j.attributes(p.Items, off, op)
 		case *pickle.Call:
 			j.madeState(p, off, op, 0)

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // checkTemplate judges a chat template (Jinja). Templates are programs: most
@@ -12,7 +13,7 @@ import (
 // templates is a finding. at is the offset of the template in the file, or
 // negative.
 func checkTemplate(r *report, template string, at int64, what string) {
-	t := &templateScan{s: template}
+	t := &templateScan{s: strings.Map(blanks, template)}
 	t.run()
 	if t.unsafe != "" {
 		r.add("WS-TEMPLATE-001", at, "%s: %s", what, t.unsafe)
@@ -22,6 +23,14 @@ func checkTemplate(r *report, template string, at int64, what string) {
 	}
 }
 
+// blanks makes one blank of what Python takes for one.
+func blanks(r rune) rune {
+	if r != '\n' && unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f {
+		return ' '
+	}
+	return r
+}
+
 // templateScan goes through the tokens inside {{ }} and {% %}.
 type templateScan struct {
 	s           string
@@ -29,6 +38,11 @@ type templateScan struct {
 	prev        string // the token before
 	literals    strings.Builder
 	bound       map[string]bool // names that the template defines
+	macros      map[string]bool
+	noRaw       bool   // no raw block ends in what is left
+	at          int    // behind the name that is looked at
+	open        []byte // brackets
+	parts       int    // signs and names since the last comma or bracket
 }
 
 func (t *templateScan) run() {
@@ -46,7 +60,7 @@ func (t *templateScan) run() {
 			}
 			i += end + 4
 		case '{', '%':
-			if n := rawBlock(t.s[i:]); n > 0 {
+			if n := t.rawBlock(i); n > 0 {
 				// Only a renderer that knows raw blocks leaves them alone.
 				t.note(&t.odd, "a block that is not rendered")
 				i += n
@@ -63,22 +77,28 @@ func (t *templateScan) run() {
 	}
 }
 
-// rawBlock is the length of the raw block that a text begins with; 0 without.
-func rawBlock(s string) int {
-	start := rawStart.FindStringIndex(s)
-	if start == nil {
+// rawBlock is the length of the raw block that begins at i; 0 without.
+func (t *templateScan) rawBlock(i int) int {
+	if t.noRaw {
 		return 0
 	}
-	if end := rawEnd.FindStringIndex(s[start[1]:]); end != nil {
-		return start[1] + end[1]
+	body := strings.TrimLeft(strings.TrimLeft(t.s[i+2:], "-+"), " \t\r\n\v\f")
+	body, ok := strings.CutPrefix(body, "raw")
+	if !ok {
+		return 0
 	}
+	body, ok = strings.CutPrefix(strings.TrimPrefix(strings.TrimLeft(body, " \t\r\n\v\f"), "-"), "%}")
+	if !ok {
+		return 0
+	}
+	if end := rawEnd.FindStringIndex(body); end != nil {
+		return len(t.s) - i - len(body) + end[1]
+	}
+	t.noRaw = true
 	return 0
 }
 
-var (
-	rawStart = regexp.MustCompile(`^\{%[-+]?\s*raw\s*-?%\}`)
-	rawEnd   = regexp.MustCompile(`\{%[-+]?\s*endraw\s*[-+]?%\}`)
-)
+var rawEnd = regexp.MustCompile(`\{%[-+]?\s*endraw\s*[-+]?%\}`)
 
 // binds says whether the template gives a meaning of its own to one of the
 // names that ordinary templates call: by set, with, for, a parameter, a keyword
@@ -86,15 +106,24 @@ var (
 func (t *templateScan) binds(w string) bool {
 	if t.bound == nil {
 		t.bound = map[string]bool{}
-		for _, m := range boundNames.FindAllStringSubmatch(t.s, -1) {
-			for _, list := range m[1:] {
-				for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r >= 0x80 || !isNameByte(byte(r)) }) {
-					t.bound[name] = true
-				}
-			}
+		t.bind(t.s)
+		if plain := unescape(t.s); plain != t.s {
+			t.bind(plain)
 		}
 	}
 	return t.bound[w]
+}
+
+var dictOfKeywords = regexp.MustCompile(`^\s{0,100}\(\s{0,100}(?:\)|[A-Za-z_]\w{0,100}\s{0,100}=)`)
+
+func (t *templateScan) bind(s string) {
+	for _, m := range boundNames.FindAllStringSubmatch(s, -1) {
+		for _, list := range m[1:] {
+			for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r >= 0x80 || !isNameByte(byte(r)) }) {
+				t.bound[name] = true
+			}
+		}
+	}
 }
 
 var boundNames = regexp.MustCompile(`([A-Za-z_]\w*)\s*=[^=]|\bfor\s+([^%{}]{1,200}?)\s+in\b|\b(?:macro\s+\w+|call)\s*\(([^)]{0,400})\)|` +
@@ -106,7 +135,7 @@ func (t *templateScan) code(i int, open byte) int {
 	if open == '{' {
 		closing = "}}"
 	}
-	t.prev = ""
+	t.prev, t.open, t.parts = "", t.open[:0], 0
 	first := true
 	for i < len(t.s) {
 		c := t.s[i]
@@ -122,8 +151,10 @@ func (t *templateScan) code(i int, open byte) int {
 				k++
 			}
 			word := t.s[i:k]
+			t.at = k
 			t.word(word, nextByte(t.s, k), open == '%' && first)
 			first, t.prev, i = false, word, k
+			t.parts++
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '-' && t.prev == "":
 			i++
 		default:
@@ -137,6 +168,7 @@ func (t *templateScan) code(i int, open byte) int {
 // sign takes a character that is no name and no text. What is called or cut
 // without a name cannot be told before the template runs.
 func (t *templateScan) sign(c byte) {
+	t.brackets(c)
 	switch {
 	case c == '(' && (t.prev == "]" || t.prev == ")"):
 		t.note(&t.odd, "a call of something that has no name")
@@ -150,6 +182,28 @@ func (t *templateScan) sign(c byte) {
 		return
 	}
 	t.prev = string(c)
+}
+
+// brackets keeps track of the brackets that are open, and of the keys of
+// dictionaries: any but a single text is made at run time.
+func (t *templateScan) brackets(c byte) {
+	switch c {
+	case '(', '[', '{':
+		t.open, t.parts = append(t.open, c), 0
+		return
+	case ')', ']', '}':
+		if len(t.open) > 0 {
+			t.open = t.open[:len(t.open)-1]
+		}
+	case ',':
+		t.parts = 0
+		return
+	case ':':
+		if len(t.open) > 0 && t.open[len(t.open)-1] == '{' && (t.parts != 0 || t.prev != "''") {
+			t.note(&t.odd, "a key that is made at run time")
+		}
+	}
+	t.parts++
 }
 
 func isNameByte(c byte) bool {
@@ -179,6 +233,10 @@ func (t *templateScan) word(w string, next byte, statement bool) {
 		t.note(&t.odd, "the statement "+w)
 	case t.prev == "|" && w == "attr":
 		t.note(&t.odd, "the filter attr, which reaches attributes by a name made at run time")
+	case w == "dict" && next == '(' && t.prev != ".":
+		if !dictOfKeywords.MatchString(t.s[t.at:]) {
+			t.note(&t.odd, "a dictionary with keys that are made at run time")
+		}
 	case isTemplateGlobal(w) && t.prev != ".":
 		t.note(&t.odd, "the name "+w)
 	case next == '(' && t.prev != "|" && !statement && !isTemplateCall(w) && t.prev != "macro" && t.prev != "call":
@@ -192,13 +250,16 @@ func (t *templateScan) word(w string, next byte, statement bool) {
 
 // isMacro says whether the template itself defines the function.
 func (t *templateScan) isMacro(w string) bool {
-	for _, s := range []string{"macro " + w + "(", "macro " + w + " ("} {
-		if strings.Contains(t.s, s) {
-			return true
+	if t.macros == nil {
+		t.macros = map[string]bool{}
+		for _, m := range macroNames.FindAllStringSubmatch(t.s, -1) {
+			t.macros[m[1]] = true
 		}
 	}
-	return false
+	return t.macros[w]
 }
+
+var macroNames = regexp.MustCompile(`\bmacro\s+(\w+)\s*\(`)
 
 // literal takes a text in the code and gives the index behind it.
 func (t *templateScan) literal(i int) int {

@@ -94,10 +94,10 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 		r.add("WS-CODE-004", 0, "a program, going by its name")
 	case isGraphText(e):
 		checkGraphText(r, b)
-	case f.Format != model.Markdown && begins(b, start, '<'):
-		checkXML(r, b)
 	case f.Format == model.YAML || e == ".yaml" || e == ".yml" || path.Base(f.Path) == "MLmodel":
 		checkYAML(r, b)
+	case f.Format != model.Markdown && begins(b, start, '<'):
+		checkXML(r, b)
 	}
 }
 
@@ -241,7 +241,7 @@ func checkRequirements(r *report, b model.Blob) {
 		}
 		off += int64(len(line))
 		text := strings.TrimRight(line, "\r\n\v\f\x1c\x1d\x1e\u0085\u2028\u2029")
-		if more, ok := strings.CutSuffix(text, "\\"); ok && !strings.HasPrefix(strings.TrimSpace(text), "#") && off < b.Size() {
+		if more, ok := strings.CutSuffix(text, "\\"); ok && len(whole) < 4<<10 && !strings.HasPrefix(strings.TrimSpace(text), "#") && off < b.Size() {
 			whole += strings.TrimSpace(more)
 			continue
 		}

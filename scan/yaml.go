@@ -68,7 +68,7 @@ func (y *yamlScan) line(off int64, s string) {
 	case tag != "" && !isYAMLTag(tag):
 		y.r.add("WS-CONFIG-001", off, "the tag %s makes an object", clip(tag))
 	}
-	if text := strings.TrimSpace(code); y.open != "" && text != "" {
+	if text := yamlValue(code); y.open != "" && text != "" {
 		y.key(y.openAt, y.open, text)
 		y.open = ""
 	}
@@ -123,7 +123,7 @@ func yamlTag(line string) string {
 		if k := strings.LastIndexAny(before, " \t[{,"); strings.HasPrefix(before[k+1:], "&") {
 			before = strings.TrimRight(before[:k+1], " \t")
 		}
-		if before == "" || i > 0 && strings.IndexByte(" \t[{,", line[i-1]) >= 0 && strings.IndexByte(":-?[{,", before[len(before)-1]) >= 0 {
+		if before == "" || strings.HasSuffix(before, `":`) || strings.HasSuffix(before, `':`) || i > 0 && strings.IndexByte(" \t[{,", line[i-1]) >= 0 && strings.IndexByte(":-?[{,", before[len(before)-1]) >= 0 {
 			tag := strings.Fields(line[i:])[0]
 			if len(tag) > 1 && tag[1] != '=' {
 				return tag
@@ -135,6 +135,9 @@ func yamlTag(line string) string {
 
 // isYAMLTag knows the tags of the core schema.
 var isYAMLTag = words(`!!str !!int !!float !!bool !!null !!map !!seq !!set !!omap !!pairs !!binary !!timestamp !!merge !!value`)
+
+// maxYAMLValue is how much of a line is looked at around a key, in bytes.
+const maxYAMLValue = 1 << 10
 
 // keys looks for keys of loaders anywhere in a line: maps can stand in one. A
 // name with an anchor or behind a question mark can be a key too.
@@ -148,10 +151,11 @@ func (y *yamlScan) keys(off int64, line string) {
 		for k < len(line) && (isNameByte(line[k]) || line[k] == '/') {
 			k++
 		}
-		key, rest, before := line[i:k], strings.TrimLeft(line[k:], "\"' \t"), strings.TrimRight(line[:i], "\"' \t")
+		key, rest := line[i:k], strings.TrimLeft(line[k:min(k+maxYAMLValue, len(line))], "\"' \t")
+		before := strings.TrimRight(line[max(0, i-maxYAMLValue):i], "\"' \t")
 		i = k
 		value, isKey := strings.CutPrefix(rest, ":")
-		value = strings.TrimSpace(value)
+		value = yamlValue(value)
 		switch {
 		case !isKey && isLoaderKey(key) && (before == "?" || strings.HasSuffix(before, " ?") || strings.Contains(before, "&")):
 			y.r.add("WS-CONFIG-001", off, "%s is a key", clip(key))
@@ -168,6 +172,21 @@ func (y *yamlScan) keys(off int64, line string) {
 	}
 }
 
+// yamlValue is a value without the anchors, the tags of the core schema and the
+// signs of a block in front of it.
+func yamlValue(s string) string {
+	for s = strings.TrimSpace(s); s != ""; {
+		word, rest, _ := strings.Cut(s, " ")
+		switch {
+		case word[0] == '&', word[0] == '!' && isYAMLTag(word), strings.Trim(word, "|>+-0123456789") == "" && (word[0] == '|' || word[0] == '>'):
+			s = strings.TrimSpace(rest)
+		default:
+			return s
+		}
+	}
+	return ""
+}
+
 // key judges a key by its value.
 func (y *yamlScan) key(off int64, key, value string) {
 	plain := strings.Trim(value, `"' },`)
@@ -177,7 +196,8 @@ func (y *yamlScan) key(off int64, key, value string) {
 			y.r.add("WS-CONFIG-001", off, "%s: %s", key, clip(value))
 		}
 	case key == "target", key == "class_path":
-		if isDotted(plain) {
+		// What an alias stands for is not looked up.
+		if isDotted(plain) || strings.HasPrefix(plain, "*") {
 			y.r.add("WS-CONFIG-001", off, "%s names %s, which instantiating the configuration calls", key, clip(plain))
 		}
 	case key == "class_name":
@@ -193,9 +213,13 @@ func (y *yamlScan) key(off int64, key, value string) {
 	}
 }
 
-// isDotted says whether a text is the path of something to import.
+// isDotted says whether a text is the path of something to import: with dots,
+// perhaps with a colon before the name.
 func isDotted(s string) bool {
-	parts := strings.Split(s, ".")
+	if len(s) > maxYAMLValue {
+		return false
+	}
+	parts := strings.Split(strings.Replace(s, ":", ".", 1), ".")
 	for _, p := range parts {
 		if p == "" || p[0] >= '0' && p[0] <= '9' || !isNameLike(p) {
 			return false

@@ -65,7 +65,7 @@ func TestPrintable(t *testing.T) {
 		"\u2066\u2067\u2068\u2069":        `\u{2066}\u{2067}\u{2068}\u{2069}`,
 		"\u200b\u200c\u200d\u200e\u200f":  `\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}`,
 		"\ufeffx":                         `\u{feff}x`,
-		"\u200a\u2010\u2029\u202f\u2065x": "\u200a\u2010\u2029\u202f\u2065x",
+		"\u200a\u2010\u202f\u2065x": "\u200a\u2010\u202f\u2065x",
 	} {
 		if got := printable(in); got != want {
 			t.Errorf("%q gives %q, want %q", in, got, want)
