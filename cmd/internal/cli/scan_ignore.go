@@ -19,6 +19,10 @@ const ignoreName = ".weightsealignore"
 // maxIgnore bounds the ignore file, in bytes.
 const maxIgnore = 1 << 20
 
+// maxIgnoreRules bounds its patterns: each becomes an expression that takes
+// kilobytes, and the file may come from anybody.
+const maxIgnoreRules = 2000
+
 // ignoreMark says what ignores a file.
 type ignoreMark struct {
 	File    string `json:"file"`
@@ -71,6 +75,9 @@ func parseIgnore(b []byte) ([]ignoreRule, error) {
 		text := trimBlanks(strings.TrimSuffix(line, "\r"))
 		if text == "" || strings.HasPrefix(text, "#") {
 			continue
+		}
+		if len(rules) == maxIgnoreRules {
+			return nil, usage("name folders instead of files, or scan with --no-ignore and --exclude", "%s: more than %d patterns", ignoreName, maxIgnoreRules)
 		}
 		r := ignoreRule{ignoreMark: ignoreMark{File: ignoreName, Line: i + 1, Pattern: text}}
 		pattern, negated := strings.CutPrefix(text, "!")

@@ -75,3 +75,14 @@ func FuzzIgnore(f *testing.F) {
 		}
 	})
 }
+
+// TestIgnoreTooMany: patterns take memory, and the file may come from anybody.
+func TestIgnoreTooMany(t *testing.T) {
+	t.Parallel()
+	if _, err := parseIgnore([]byte(strings.Repeat("a*b?c\n# x\n\n", maxIgnoreRules))); err != nil {
+		t.Error(err)
+	}
+	if _, err := parseIgnore([]byte(strings.Repeat("a\n", maxIgnoreRules+1))); err == nil {
+		t.Error("more patterns than allowed are taken")
+	}
+}
