@@ -56,16 +56,16 @@ func TestNextStepIsAHint(t *testing.T) {
 func TestPrintable(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"plain: a\tb\nc":                  "plain: a\tb\nc",
-		"grüße, 模型, ünï":                  "grüße, 模型, ünï",
-		"\x1b[2J":                         `\x1b[2J`,
-		"a\rb\x00\x7f\u009b":              `a\x0db\x00\x7f\x9b`,
-		"model\u202esrotsnetefas.bin":     `model\u{202e}srotsnetefas.bin`,
-		"\u202a\u202b\u202c\u202d\u202e":  `\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}`,
-		"\u2066\u2067\u2068\u2069":        `\u{2066}\u{2067}\u{2068}\u{2069}`,
-		"\u200b\u200c\u200d\u200e\u200f":  `\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}`,
-		"\ufeffx":                         `\u{feff}x`,
-		"\u200a\u2010\u202f\u2065x": "\u200a\u2010\u202f\u2065x",
+		"plain: a\tb\nc":                 "plain: a\tb\nc",
+		"grüße, 模型, ünï":                 "grüße, 模型, ünï",
+		"\x1b[2J":                        `\x1b[2J`,
+		"a\rb\x00\x7f\u009b":             `a\x0db\x00\x7f\x9b`,
+		"model\u202esrotsnetefas.bin":    `model\u{202e}srotsnetefas.bin`,
+		"\u202a\u202b\u202c\u202d\u202e": `\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}`,
+		"\u2066\u2067\u2068\u2069":       `\u{2066}\u{2067}\u{2068}\u{2069}`,
+		"\u200b\u200c\u200d\u200e\u200f": `\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}`,
+		"\ufeffx":                        `\u{feff}x`,
+		"\u200a\u2010\u202f\u2065x":      "\u200a\u2010\u202f\u2065x",
 	} {
 		if got := printable(in); got != want {
 			t.Errorf("%q gives %q, want %q", in, got, want)
