@@ -23,7 +23,7 @@ func (dcpDetector) Name() string { return "dcp" }
 func (dcpDetector) Wants(f model.File) bool { return f.Format == model.DCP }
 
 func (dcpDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
-	s, err := pickle.Load(b, 0, b.Size(), pickleLimits())
+	s, err := pickle.Load(b, 0, b.Size(), pickleLimits(b))
 	if err == nil && s.End == b.Size() && dcp.Check(s) == nil {
 		return Convertible, nil, nil
 	}
@@ -68,7 +68,7 @@ func scanBlob(ctx context.Context, r *report, b model.Blob, start, end int64) er
 	_, shared := nest(b)
 	in := &member{io.NewSectionReader(b, start, end-start), end - start, 1, shared}
 	one := &report{verdict: Convertible}
-	c, err := torch.Open(in, in.size, torch.Limits{Pickle: pickleLimits()})
+	c, err := torch.Open(in, in.size, torch.Limits{Pickle: pickleLimits(b)})
 	if c != nil {
 		if jerr := judgeCheckpoint(ctx, one, in, c); jerr != nil {
 			return jerr

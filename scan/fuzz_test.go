@@ -72,7 +72,7 @@ func FuzzRun(f *testing.F) {
 			}
 			declared := model.DeclaredFormat(name)
 			file := model.File{Entry: model.Entry{Path: name, Size: int64(len(b))}, Format: refine(format, declared), Declared: declared}
-			v, fs, err := judge(context.Background(), Default(), file, blobOf(b))
+			v, fs, err := judge(context.Background(), Default(), file, &guardedBlob{Blob: blobOf(b)})
 			if err != nil {
 				t.Fatalf("%s: %v", format, err)
 			}

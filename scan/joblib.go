@@ -15,8 +15,9 @@ import (
 // joblibRun runs pickles with the arrays that joblib writes between opcodes
 // taken as what they are.
 type joblibRun struct {
-	ra  io.ReaderAt
-	end int64
+	ra     io.ReaderAt
+	end    int64
+	limits pickle.Limits
 	// first is the offset of the first data passed over, 0 without one.
 	first int64
 	// unclear are the offsets where joblib would read an array of which the
@@ -33,7 +34,7 @@ type innerStream struct {
 }
 
 func (j *joblibRun) load(start int64) (*pickle.Stream, error) {
-	lim := pickleLimits()
+	lim := j.limits
 	lim.AfterBuild = j.after
 	return pickle.Load(j.ra, start, j.end, lim)
 }
@@ -46,7 +47,7 @@ func (j *joblibRun) after(b pickle.Build, at int64) int64 {
 		j.unclear = append(j.unclear, b.State.Offset)
 	}
 	if objects && len(j.inner) < maxStreams {
-		s, err := pickle.Load(j.ra, at, j.end, pickleLimits())
+		s, err := pickle.Load(j.ra, at, j.end, j.limits)
 		j.inner = append(j.inner, innerStream{s, err})
 		if s != nil {
 			n = s.End - at
@@ -125,7 +126,7 @@ func isArrayWrapper(v pickle.Value) bool {
 // compressed, convert, and records why not. It is false where the file is no
 // pickle of arrays at all.
 func arraysConvert(r *report, b model.Blob) bool {
-	_, err := joblib.Open(b, b.Size(), joblib.Limits{Pickle: pickleLimits()})
+	_, err := joblib.Open(b, b.Size(), joblib.Limits{Pickle: pickleLimits(b)})
 	var (
 		unsupported *format.UnsupportedError
 		forbidden   *numpy.ForbiddenError

@@ -26,6 +26,7 @@ var (
 // budget is what one file of the model may still use, with all that is nested
 // in it.
 type budget struct {
+	memory   int64 // see Scanner.Memory
 	inflated atomic.Int64
 	members  atomic.Int64
 }
@@ -100,7 +101,7 @@ func (nested) scanWith(ctx context.Context, r *report, depth int, shared *budget
 		f.Format = refine(format, f.Declared)
 		var v Verdict
 		var fs []Finding
-		v, fs, err = judge(ctx, Default(), f, &member{ra, size, depth + 1, shared})
+		v, fs, err = judge(ctx, Default(), f, &guardedBlob{Blob: &member{ra, size, depth + 1, shared}})
 		r.merge(name, v, fs)
 	}
 	return memberError(ctx, r, name, err)

@@ -54,7 +54,7 @@ func eachStream(ctx context.Context, r *report, b model.Blob, start int64, see f
 			r.add("WS-LIMIT-001", start, "more than %d pickles in one file", maxStreams)
 			return nil
 		}
-		run := &joblibRun{ra: b, end: size}
+		run := &joblibRun{ra: b, end: size, limits: pickleLimits(b)}
 		s, err := run.load(start)
 		if n > 0 && err != nil && s != nil && len(s.Globals) == 0 && s.Ops < 3 {
 			r.add("WS-PICKLE-014", start, "%d bytes after the last pickle", size-start)
@@ -100,7 +100,7 @@ func plainRun(r *report, b model.Blob, run *joblibRun, start int64) {
 	if run.first == 0 {
 		return
 	}
-	s, _ := pickle.Load(b, start, b.Size(), pickleLimits())
+	s, _ := pickle.Load(b, start, b.Size(), pickleLimits(b))
 	if s == nil {
 		return
 	}
@@ -125,7 +125,7 @@ func plainRun(r *report, b model.Blob, run *joblibRun, start int64) {
 // names what they hold. The verdict is unsafe already.
 func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error {
 	const reach = 16 << 10
-	probe := pickleLimits()
+	probe := pickleLimits(b)
 	probe.Ops, probe.Bytes = 1024, 64<<10
 	for i, c := range peek(b, b.Size(), from, reach) {
 		if c != 0x80 && c != 'c' && c != '(' {
@@ -137,7 +137,7 @@ func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error 
 			continue
 		}
 		if errors.Is(err, pickle.ErrLimit) {
-			s, err = pickle.Load(b, at, b.Size(), pickleLimits())
+			s, err = pickle.Load(b, at, b.Size(), pickleLimits(b))
 		}
 		j := streamJudge{ctx: ctx, r: r, s: s, blob: b, source: b}
 		return j.judge(err)
@@ -145,9 +145,13 @@ func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error 
 	return nil
 }
 
-// pickleLimits bounds one pickle.
-func pickleLimits() pickle.Limits {
-	return pickle.Limits{Memory: 256 << 20, Inline: 1 << 10, Stack: 250_000, Numbers: 1000, Lenient: true}
+// pickleLimits bounds one pickle in the blob.
+func pickleLimits(b model.Blob) pickle.Limits {
+	memory := int64(DefaultMemory)
+	if _, shared := nest(b); shared != nil && shared.memory > 0 {
+		memory = shared.memory
+	}
+	return pickle.Limits{Memory: memory, Inline: 1 << 10, Stack: 250_000, Numbers: 1000, Lenient: true}
 }
 
 // streamJudge judges one pickle stream.

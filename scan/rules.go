@@ -280,7 +280,7 @@ func generalRules() []Rule {
 		{"WS-FORMAT-003", "pickle-based weights", info, Convertible,
 			"The file is a pickle, or holds one, of which everything is known: it converts to safetensors and loses nothing. Only as safetensors can nothing in it be executed.", fixConvert},
 		{"WS-LIMIT-001", "over a limit", medium, Unknown,
-			"The file needs more work or memory than is allowed for one file.", "scan it apart, unpacked"},
+			"The file needs more work or memory than is allowed for one file.", "scan it apart, unpacked; a large pickle with a larger --memory"},
 		{"WS-READ-001", "could not be read", high, Unknown,
 			"Reading the file failed, so it was not judged.", "make the file readable and scan again"},
 		{"WS-LINK-001", "link or special file", high, Unknown,

@@ -46,13 +46,29 @@ const maxWorkers = 8
 // A file that cannot be read is Unknown and carries its error; the error
 // returned is only that of the context.
 func Run(ctx context.Context, m *model.Model, detectors []Detector) (*Report, error) {
+	return Scanner{Detectors: detectors}.Run(ctx, m)
+}
+
+// DefaultMemory keeps the scan of any file below 64 MiB of resident memory.
+const DefaultMemory = 16 << 20
+
+// Scanner judges models, with bounds of one's own.
+type Scanner struct {
+	Detectors []Detector
+	// Memory is how many bytes the values of one pickle may take, by
+	// estimate; 0 is DefaultMemory. A pickle that needs more is Unknown.
+	Memory int64
+}
+
+// Run is as the function Run.
+func (s Scanner) Run(ctx context.Context, m *model.Model) (*Report, error) {
 	files := make([]FileReport, len(m.Files))
 	next := make(chan int)
 	var wg sync.WaitGroup
 	for range max(1, min(runtime.GOMAXPROCS(0), maxWorkers, len(m.Files))) {
 		wg.Go(func() {
 			for i := range next {
-				files[i] = scanFile(ctx, m, m.Files[i], detectors)
+				files[i] = s.scanFile(ctx, m, m.Files[i])
 			}
 		})
 	}
@@ -83,12 +99,12 @@ func summarise(files []FileReport) *Report {
 }
 
 // scanFile judges one file of the model.
-func scanFile(ctx context.Context, m *model.Model, f model.File, detectors []Detector) FileReport {
+func (s Scanner) scanFile(ctx context.Context, m *model.Model, f model.File) FileReport {
 	fr := FileReport{Path: f.Path, Size: f.Size, Format: f.Format, Declared: f.Declared, Role: f.Role, Findings: []Finding{}}
 	if fr.Declared == model.Unknown {
 		fr.Declared = ""
 	}
-	v, fs, err := openAndJudge(ctx, m, f, detectors)
+	v, fs, err := s.openAndJudge(ctx, m, f)
 	fr.Verdict = max(v, Safe)
 	fr.Findings = append(fr.Findings, fs...)
 	if err != nil {
@@ -104,13 +120,13 @@ func scanFile(ctx context.Context, m *model.Model, f model.File, detectors []Det
 	return fr
 }
 
-func openAndJudge(ctx context.Context, m *model.Model, f model.File, detectors []Detector) (v Verdict, fs []Finding, err error) {
+func (s Scanner) openAndJudge(ctx context.Context, m *model.Model, f model.File) (v Verdict, fs []Finding, err error) {
 	b, err := m.Open(ctx, f.Path)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	v, fs, err = judge(ctx, detectors, f, b)
+	v, fs, err = judge(ctx, s.Detectors, f, &guardedBlob{Blob: b, top: &budget{memory: s.Memory}})
 	if err == nil {
 		err = b.Unchanged()
 	}
@@ -119,12 +135,8 @@ func openAndJudge(ctx context.Context, m *model.Model, f model.File, detectors [
 
 // judge asks the first detector that wants the file, and then looks at what
 // concerns every format.
-func judge(ctx context.Context, detectors []Detector, f model.File, b model.Blob) (Verdict, []Finding, error) {
+func judge(ctx context.Context, detectors []Detector, f model.File, guard *guardedBlob) (Verdict, []Finding, error) {
 	r := &report{}
-	guard := &guardedBlob{Blob: b}
-	if _, nested := b.(*member); !nested {
-		guard.top = new(budget)
-	}
 	for _, d := range detectors {
 		if !d.Wants(f) {
 			continue

@@ -368,7 +368,7 @@ func isPickle(b model.Blob) bool {
 	if yes, err := model.Pickled(b, b.Size()); yes || err != nil {
 		return yes
 	}
-	lim := pickleLimits()
+	lim := pickleLimits(b)
 	lim.Bytes, lim.Ops = 1<<20, 1<<18
 	s, _ := pickle.Load(b, 0, b.Size(), lim)
 	if s == nil {

@@ -27,7 +27,7 @@ func (torchDetector) Wants(f model.File) bool {
 
 func (torchDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{verdict: Convertible}
-	c, err := torch.Open(b, b.Size(), torch.Limits{Pickle: pickleLimits()})
+	c, err := torch.Open(b, b.Size(), torch.Limits{Pickle: pickleLimits(b)})
 	if c != nil {
 		if jerr := judgeCheckpoint(ctx, r, b, c); jerr != nil {
 			return r.verdict, r.findings, jerr

@@ -228,13 +228,21 @@ func (m *machine) withoutNumbers(l *List, items []Value) []Value {
 	}
 	kept := items[:0]
 	for _, v := range items {
-		switch v.(type) {
-		case Int, Float, Bool:
-			l.More++
-			m.memory -= slotCost // charged for all of them
+		cost := int64(slotCost) // what was charged for it
+		switch n := v.(type) {
+		case Float:
+			cost += scalarCost
+		case Int:
+			if n < 0 || n > 255 {
+				cost += scalarCost
+			}
+		case Bool:
+		default:
+			kept = append(kept, v)
 			continue
 		}
-		kept = append(kept, v)
+		l.More++
+		m.memory -= cost
 	}
 	return kept
 }

@@ -42,6 +42,9 @@ func (m *machine) noteKey(owner Value, set **keySet, key Value) error {
 		}
 	}
 	if *set == nil {
+		if err := m.charge(keySetCost); err != nil {
+			return err
+		}
 		*set = &keySet{}
 		m.keySets = append(m.keySets, set)
 	}

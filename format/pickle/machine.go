@@ -157,6 +157,7 @@ const (
 	callCost   = 176
 	memoCost   = 16
 	keyCost    = 64
+	keySetCost = 256 // with the first keys
 	scalarCost = 16
 )
 

@@ -35,7 +35,7 @@ func (m *machine) twoLines() (module, name string, err error) {
 }
 
 func (m *machine) global(module, name string) (*Global, error) {
-	if err := m.charge(2*nodeCost + int64(len(module)+len(name))); err != nil {
+	if err := m.charge(3*nodeCost + int64(len(module)+len(name))); err != nil {
 		return nil, err
 	}
 	if !spelled(module) || !spelled(name) {

@@ -261,7 +261,7 @@ func leftovers(m *model.Model) error {
 // formats.
 func cannotConvert(ctx context.Context, s *streams, m *model.Model, in string, cause error) error {
 	cause = fmt.Errorf("%s: %w", in, cause)
-	report, err := scan.Run(ctx, m, scan.Default())
+	report, err := thorough().Run(ctx, m)
 	if err != nil || report.Verdict != scan.Unsafe {
 		return cause
 	}

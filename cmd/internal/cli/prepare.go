@@ -76,7 +76,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 		return nil, usage("", "%s: no files to push", source)
 	}
 	bar.say("scan", source)
-	report, err := scan.Run(ctx, m, scan.Default())
+	report, err := thorough().Run(ctx, m)
 	if err != nil {
 		return nil, err
 	}
@@ -483,4 +483,13 @@ func printDryRun(s *streams, output string, j *pushJob) error {
 		return err
 	}
 	return refusal(s, output, j.decision)
+}
+
+// convertMemory is what the values of one pickle may take where it is going to
+// be converted, which keeps them anyway.
+const convertMemory = 256 << 20
+
+// thorough is the scanner of who converts what it finds.
+func thorough() scan.Scanner {
+	return scan.Scanner{Detectors: scan.Default(), Memory: convertMemory}
 }

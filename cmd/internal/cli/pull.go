@@ -148,7 +148,7 @@ func scanPulled(ctx context.Context, s *streams, ref, dir string, failOn scan.Ve
 		return 0, err
 	}
 	job := &scanJob{source: ref, files: src}
-	if job.model, job.report, err = src.run(ctx, ref); err != nil {
+	if job.model, job.report, err = src.run(ctx, ref, convertMemory); err != nil {
 		return 0, err
 	}
 	out := newScanOutput(failOn)
@@ -199,7 +199,7 @@ func (c *checkedModel) recheck(ctx context.Context, s *streams, dir, policyName 
 	if c.verified != nil {
 		return c.recheckAttested(ctx, m)
 	}
-	report, err := scan.Run(ctx, m, scan.Default())
+	report, err := thorough().Run(ctx, m)
 	if err != nil {
 		return err
 	}

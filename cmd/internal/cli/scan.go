@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type scanOptions struct {
 	writeBaseline string
 	noIgnore      bool
 	stdinLimit    string
+	memory        string
 }
 
 // scanOutputs are the forms of the report.
@@ -79,6 +81,7 @@ accepts do not count until they expire; unsafe ones always do.`,
 	f.StringVar(&o.baseline, "baseline", "", "`file` of accepted findings, each with owner, reason and expiry")
 	f.StringVar(&o.writeBaseline, "write-baseline", "", "write a draft of a baseline to this `file`, to be filled in")
 	f.BoolVar(&o.noIgnore, "no-ignore", false, "do not heed "+ignoreName+": for models from elsewhere")
+	f.StringVar(&o.memory, "memory", "16MiB", "most that the values of one pickle may take, a `SIZE`; one that needs more is unknown")
 	f.StringVar(&o.stdinLimit, "stdin-limit", "16GiB", "most that is read of standard input, a `SIZE`")
 	o.selection.add(f)
 	o.registry.add(f)
@@ -93,6 +96,7 @@ type scanRun struct {
 	baseline   *baseline
 	registry   oci.Options
 	stdinLimit int64
+	memory     int64
 	now        time.Time
 }
 
@@ -114,6 +118,9 @@ func (o *scanOptions) check(s *streams, sources []string) (*scanRun, error) {
 	}
 	if run.stdinLimit, err = parseSize(o.stdinLimit); err != nil {
 		return nil, usage("", "--stdin-limit %q: %w", o.stdinLimit, err)
+	}
+	if run.memory, err = parseSize(o.memory); err != nil {
+		return nil, usage("", "--memory %q: %w", o.memory, err)
 	}
 	if err := o.progress.check(); err != nil {
 		return nil, err
@@ -146,6 +153,9 @@ func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) 
 	if err != nil {
 		return err
 	}
+	// Garbage is collected early: the memory of a scan is bounded, whatever
+	// the file says.
+	defer debug.SetGCPercent(debug.SetGCPercent(40))
 	bar := o.progress.start(s)
 	defer bar.close()
 	out := newScanOutput(run.failOn)
@@ -193,7 +203,7 @@ func scanInto(ctx context.Context, s *streams, out *scanOutput, source string, s
 		return err
 	}
 	bar.say("scan", source)
-	if job.model, job.report, err = job.files.run(ctx, found.name); err != nil {
+	if job.model, job.report, err = job.files.run(ctx, found.name, run.memory); err != nil {
 		return err
 	}
 	return out.add(ctx, job, func(f *scanFile, digest func() (string, error)) error {

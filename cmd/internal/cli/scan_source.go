@@ -233,8 +233,8 @@ func (p *pageSet) bytes() int64 {
 	return n
 }
 
-// run makes the inventory and judges it.
-func (s *scanSource) run(ctx context.Context, name string) (*model.Model, *scan.Report, error) {
+// run makes the inventory and judges it. memory is that of scan.Scanner.
+func (s *scanSource) run(ctx context.Context, name string, memory int64) (*model.Model, *scan.Report, error) {
 	m, err := s.load(ctx, name)
 	if err != nil {
 		return nil, nil, err
@@ -248,6 +248,6 @@ func (s *scanSource) run(ctx context.Context, name string) (*model.Model, *scan.
 	if len(m.Files) == 0 {
 		return nil, nil, usage("", "%s: --include and --exclude leave no file to scan", name)
 	}
-	r, err := scan.Run(ctx, m, scan.Default())
+	r, err := scan.Scanner{Detectors: scan.Default(), Memory: memory}.Run(ctx, m)
 	return m, r, err
 }

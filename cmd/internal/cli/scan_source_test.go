@@ -76,7 +76,7 @@ func TestScanUnreadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, r, err := files.run(t.Context(), "m")
+	m, r, err := files.run(t.Context(), "m", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestScanUnreadable(t *testing.T) {
 	if files, err = newScanSource(src, &selection{}); err != nil {
 		t.Fatal(err)
 	}
-	if m, r, err = files.run(t.Context(), "m"); err != nil {
+	if m, r, err = files.run(t.Context(), "m", 0); err != nil {
 		t.Fatal(err)
 	}
 	o = newScanOutput(scan.Unsafe)

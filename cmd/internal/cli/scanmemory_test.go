@@ -4,6 +4,7 @@ package cli
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"compress/zlib"
@@ -43,6 +44,20 @@ var heavy = map[string]func(f *os.File) error{
 		_, err := f.WriteString("\x80\x04]\x94" + strings.Repeat(batch, 3000) + ".")
 		return err
 	},
+	"tuples.pkl":  manyItems(1_000_000, "]\x94", "K\x01K\x02\x86\x94", "e"),
+	"dicts.pkl":   manyItems(1_000_000, "]\x94", "}\x94K\x01K\x02s", "e"),
+	"objects.pkl": manyItems(1_000_000, "\x8c\x0bcollections\x8c\x0bOrderedDict\x93\x940]\x94", "h\x00)R\x94", "e"),
+	"globals.pkl": manyItems(1_000_000, "]\x94", "ccollections\nOrderedDict\n\x94", "e"),
+	"calls.pkl":   manyItems(300_000, "]\x94", "cos\ngetcwd\n)R\x94", "e"),
+	"keys.pkl":    manyItems(1_000_000, "}\x94", "\x8c\x07%07d\x94J\x01\x02\x03\x00", "u"),
+	"texts.pkl":   manyItems(1_000_000, "]\x94", "\x8c\x07%07d\x94", "e"),
+	"deep.pkl": func(f *os.File) error {
+		return repeated(f, "\x80\x04", "]", 1_000_000, strings.Repeat("a", 999_999)+".")
+	},
+	"tuple.pkl": func(f *os.File) error { return repeated(f, "\x80\x04N", "\x85", 1_000_000, ".") },
+	"marks.pkl": func(f *os.File) error {
+		return repeated(f, "\x80\x04", "(]", 1_000_000, strings.Repeat("t", 1_000_000)+".")
+	},
 	"many.zip": func(f *os.File) error {
 		z := zip.NewWriter(f)
 		for i := range 100_000 {
@@ -71,6 +86,35 @@ var heavy = map[string]func(f *os.File) error{
 	"bomb.joblib": func(f *os.File) error {
 		return packed(zlib.NewWriter(f), io.MultiReader(strings.NewReader("\x80\x04\x8e\x00\x00\x00\x40\x00\x00\x00\x00"), zeros(1<<30), strings.NewReader(".")))
 	},
+}
+
+// manyItems is a pickle of n items, a thousand of them between a mark and the
+// opcode that takes them, as unpicklers expect it. The item may hold its number.
+func manyItems(n int, head, item, taken string) func(f *os.File) error {
+	return func(f *os.File) error {
+		w := bufio.NewWriter(f)
+		w.WriteString("\x80\x04" + head)
+		for i := range n {
+			if i%1000 == 0 {
+				w.WriteByte('(')
+			}
+			if strings.Contains(item, "%") {
+				fmt.Fprintf(w, item, i)
+			} else {
+				w.WriteString(item)
+			}
+			if i%1000 == 999 {
+				w.WriteString(taken)
+			}
+		}
+		w.WriteByte('.')
+		return w.Flush()
+	}
+}
+
+func repeated(f *os.File, head, part string, n int, tail string) error {
+	_, err := f.WriteString(head + strings.Repeat(part, n) + tail)
+	return err
 }
 
 func writeAt(f *os.File, s string, off int64) error {
