@@ -10,15 +10,16 @@ import (
 // followHost calls gone when the program that started us has ended, or wants
 // us to.
 //
-// docker passes no signal on: it names a socket in DOCKER_CLI_PLUGIN_SOCKET,
-// and closes it when it is to stop (docker/cli, cli-plugins/socket). Helm ends
-// by itself and leaves the plugin running, which is then seen from its parent.
+// docker passes no signal on: since 25 it names a socket in
+// DOCKER_CLI_PLUGIN_SOCKET, and closes it when it is to stop (docker/cli,
+// cli-plugins/socket); before that it ends at the third signal. Helm ends by
+// itself. Both then leave the plugin running, which is seen from its parent.
 // kubectl is replaced by the plugin and needs nothing.
 func followHost(ctx context.Context, vars map[string]string, gone func()) {
 	if addr := vars["DOCKER_CLI_PLUGIN_SOCKET"]; addr != "" {
 		followSocket(ctx, addr, gone)
 	}
-	if vars["HELM_PLUGIN_NAME"] != "" {
+	if vars["HELM_PLUGIN_NAME"] != "" || vars["DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"] != "" {
 		go followParent(ctx, os.Getppid(), os.Getppid, 100*time.Millisecond, gone)
 	}
 }
