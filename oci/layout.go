@@ -93,10 +93,11 @@ func readFile(path string, limit int64) ([]byte, error) {
 
 // writeAtomic writes a file beside its place and renames it.
 func writeAtomic(path string, data []byte) error {
-	return createAtomic(path, func(f *os.File) error { _, err := f.Write(data); return err })
+	return writeAtomicMode(path, data, 0o644)
 }
 
-func createAtomic(path string, write func(f *os.File) error) (err error) {
+// writeAtomicMode is writeAtomic with the file's permissions.
+func writeAtomicMode(path string, data []byte, mode fs.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
 	if err != nil {
 		return err
@@ -107,10 +108,10 @@ func createAtomic(path string, write func(f *os.File) error) (err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if err := write(f); err != nil {
+	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	if err := f.Chmod(0o644); err != nil {
+	if err := f.Chmod(mode); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {

@@ -28,14 +28,20 @@ const (
 
 // Options is how registries are reached. The zero value does what docker does.
 type Options struct {
-	PlainHTTP   bool
-	Insecure    bool   // TLS without verification
-	CAFile      string // PEM, added to the system's
-	Username    string // instead of the docker configuration
-	Password    string
-	Concurrency int // layers in flight; default 4
-	UserAgent   string
-	Transport   http.RoundTripper // for tests; nil for the real one
+	PlainHTTP bool
+	Insecure  bool   // TLS without verification
+	CAFile    string // PEM, added to the system's
+	Username  string // instead of the docker configuration
+	Password  string
+	// AuthFile is the only file with credentials to look into, of the form
+	// of docker's config.json; empty for docker's own, and MoreAuthFiles.
+	AuthFile string
+	// MoreAuthFiles are files of that form that are looked into after
+	// docker's, such as podman's auth.json. They need not exist.
+	MoreAuthFiles []string
+	Concurrency   int // layers in flight; default 4
+	UserAgent     string
+	Transport     http.RoundTripper // for tests; nil for the real one
 }
 
 // Store is one repository, in a registry or in an OCI layout on disk. All

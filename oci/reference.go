@@ -62,6 +62,16 @@ func Open(ref string, opt Options) (s Store, tagOrDigest string, err error) {
 	return r, tag, nil
 }
 
+// NamesVersion says whether a reference has a tag or a digest in it, or names a
+// repository as a whole. It does not say that the reference is well-formed.
+func NamesVersion(ref string) bool {
+	if rest, ok := strings.CutPrefix(ref, layoutPrefix); ok {
+		dir, _, err := splitLayout(ref, rest)
+		return err == nil && dir != filepath.Clean(rest)
+	}
+	return strings.ContainsAny(ref[strings.LastIndexByte(ref, '/')+1:], ":@")
+}
+
 // splitLayout takes DIR, DIR:TAG or DIR@DIGEST apart.
 func splitLayout(ref, rest string) (dir, tagOrDigest string, err error) {
 	dir, tagOrDigest = rest, name.DefaultTag

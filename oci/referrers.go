@@ -74,7 +74,7 @@ func (r *registry) referrersAPI(ctx context.Context, id string) (list []ocispec.
 		}
 		part, err := parseReferrers(a.body)
 		if err == nil {
-			next, err = r.nextPage(a)
+			next, err = r.nextPage(a, "referrers")
 		}
 		if err != nil {
 			return nil, false, networkError(ctx, "list referrers", ref, err)
@@ -102,8 +102,9 @@ func noReferrersAPI(a answer, err error) bool {
 	return strings.TrimSpace(contentType) != ocispec.MediaTypeImageIndex
 }
 
-// nextPage follows the Link header (RFC 8288), on the same host only.
-func (r *registry) nextPage(a answer) (*url.URL, error) {
+// nextPage follows the Link header (RFC 8288) of a page of what, on the same
+// host only.
+func (r *registry) nextPage(a answer, what string) (*url.URL, error) {
 	for _, link := range a.header.Values("Link") {
 		target, rest, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(link), "<"), ">")
 		if !ok || !strings.Contains(strings.ReplaceAll(rest, `"`, ""), "rel=next") {
@@ -111,7 +112,7 @@ func (r *registry) nextPage(a answer) (*url.URL, error) {
 		}
 		u, err := a.url.Parse(target)
 		if err != nil || u.Host != a.url.Host {
-			return nil, protocolErrorf("the next page of referrers is not on the same host")
+			return nil, protocolErrorf("the next page of %s is not on the same host", what)
 		}
 		return u, nil
 	}

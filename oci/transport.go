@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -84,6 +85,9 @@ type schemeGuard struct {
 	inner    http.RoundTripper
 	registry string
 	plain    bool
+	// untrusted is why a certificate was refused: then the registry does
+	// answer by HTTPS, and HTTP must not take its place.
+	untrusted atomic.Pointer[tls.CertificateVerificationError]
 }
 
 func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -94,8 +98,15 @@ func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	case req.URL.Scheme == "https" && g.plain && req.URL.Host == g.registry:
 		closeBody(req)
 		return nil, errNoTLS
+	case req.URL.Scheme == "http" && !g.plain && g.untrusted.Load() != nil:
+		closeBody(req)
+		return nil, g.untrusted.Load()
 	}
 	resp, err := g.inner.RoundTrip(req)
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) && req.URL.Host == g.registry {
+		g.untrusted.Store(untrusted)
+	}
 	if err != nil && g.plain && req.URL.Scheme == "http" {
 		err = &plainError{err}
 	}
@@ -116,7 +127,8 @@ func closeBody(req *http.Request) {
 	}
 }
 
-// session is an authenticated transport for one repository and one scope. The
+// session is an authenticated transport for one repository and one scope ("" for
+// none). The
 // handshake (ping, token) happens on first use; a failed one is tried again
 // by the next request.
 type session struct {
@@ -142,12 +154,20 @@ func (s *session) http(ctx context.Context) (*http.Client, error) {
 		return nil, &localError{fmt.Errorf("credentials for %s: %w", s.repo.RegistryStr(), err)}
 	}
 	t, err := transport.NewWithContext(ctx, s.repo.Registry, auth,
-		transport.NewUserAgent(s.base, s.agent), []string{s.repo.Scope(s.scope)})
+		transport.NewUserAgent(s.base, s.agent), s.scopes())
 	if err != nil {
 		return nil, handshakeError(err)
 	}
 	s.client = &http.Client{Transport: t, CheckRedirect: limitRedirects}
 	return s.client, nil
+}
+
+// scopes is what a token is asked for; nothing for the registry as such.
+func (s *session) scopes() []string {
+	if s.scope == "" {
+		return nil
+	}
+	return []string{s.repo.Scope(s.scope)}
 }
 
 // ready says whether the handshake has been made.
@@ -183,7 +203,8 @@ func authenticator(opt Options, repo name.Repository) func(context.Context) (aut
 		fixed := authn.FromConfig(authn.AuthConfig{Username: opt.Username, Password: opt.Password})
 		return func(context.Context) (authn.Authenticator, error) { return fixed, nil }
 	}
+	chain := opt.keychain()
 	return func(ctx context.Context) (authn.Authenticator, error) {
-		return authn.Resolve(ctx, authn.DefaultKeychain, repo)
+		return authn.Resolve(ctx, chain, repo)
 	}
 }

@@ -6,6 +6,7 @@ package realtools
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -58,9 +59,15 @@ func Registry(tb testing.TB) string {
 // RegistryProcess is Registry, for who wants to measure or stop the process.
 func RegistryProcess(tb testing.TB) (addr string, process *os.Process) {
 	tb.Helper()
+	return registryWith(tb, Security{})
+}
+
+// registryWith starts a registry, with a few attempts.
+func registryWith(tb testing.TB, sec Security) (addr string, process *os.Process) {
+	tb.Helper()
 	bin := Path(tb, "registry")
 	for range 5 {
-		if addr, process = start(tb, bin); process != nil {
+		if addr, process = start(tb, bin, sec); process != nil {
 			return addr, process
 		}
 	}
@@ -70,19 +77,19 @@ func RegistryProcess(tb testing.TB) (addr string, process *os.Process) {
 
 // start makes one attempt: between finding a free port and using it, somebody
 // else may take it.
-func start(tb testing.TB, bin string) (string, *os.Process) {
+func start(tb testing.TB, bin string, sec Security) (string, *os.Process) {
 	tb.Helper()
 	dir := tb.TempDir()
 	addr := freeAddr(tb)
 	config := filepath.Join(dir, "config.yml")
 	text := fmt.Sprintf("version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\n"+
-		"storage:\n  filesystem:\n    rootdirectory: %s\n  delete:\n    enabled: true\nhttp:\n  addr: %s\n  secret: test\n", filepath.Join(dir, "data"), addr)
+		"storage:\n  filesystem:\n    rootdirectory: %s\n  delete:\n    enabled: true\nhttp:\n  addr: %s\n  secret: test\n%s", filepath.Join(dir, "data"), addr, sec.config(tb))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
 	log := filepath.Join(dir, "log")
 	process, exited := startGuarded(tb, log, bin, "serve", config)
-	answered := answers(tb.Context(), addr, exited)
+	answered := answers(tb.Context(), sec, addr, exited)
 	said, _ := os.ReadFile(log)
 	if !answered || bytes.Contains(said, []byte("address already in use")) {
 		tb.Logf("registry: %s", said)
@@ -141,21 +148,26 @@ func freeAddr(tb testing.TB) string {
 	return l.Addr().String()
 }
 
-func answers(ctx context.Context, addr string, exited <-chan struct{}) bool {
+func answers(ctx context.Context, sec Security, addr string, exited <-chan struct{}) bool {
+	client, scheme := http.DefaultClient, "http://"
+	if sec.CA != "" {
+		//nolint:gosec // it is asked whether it is there, and nothing is sent
+		client, scheme = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}, "https://"
+	}
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		select {
 		case <-exited:
 			return false
 		case <-time.After(20 * time.Millisecond):
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v2/", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+addr+"/v2/", nil)
 		if err != nil {
 			return false
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := client.Do(req)
 		if err == nil {
 			_ = resp.Body.Close()
-			return resp.StatusCode == http.StatusOK
+			return resp.StatusCode == http.StatusOK || sec.User != "" && resp.StatusCode == http.StatusUnauthorized
 		}
 	}
 	return false
