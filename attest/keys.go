@@ -65,16 +65,22 @@ func LoadSigner(keyFile string, password func() ([]byte, error)) (Signer, error)
 	if err != nil {
 		return nil, err
 	}
-	key, err := parsePrivate(raw, password)
+	return ParseSigner(keyFile, raw, password)
+}
+
+// ParseSigner is LoadSigner for a key that was read already; name is what
+// errors call it.
+func ParseSigner(name string, pemKey []byte, password func() ([]byte, error)) (Signer, error) {
+	key, err := parsePrivate(pemKey, password)
 	if err != nil {
-		return nil, &KeyError{File: keyFile, Err: err}
+		return nil, &KeyError{File: name, Err: err}
 	}
 	// Always SHA-256, and pure Ed25519: what verifiers take for a bare public
 	// key. cosign's own loader picks the curve's hash and Ed25519ph, whose
 	// signatures a key file alone does not verify.
 	sv, err := signature.LoadSignerVerifier(key, crypto.SHA256)
 	if err != nil {
-		return nil, &KeyError{File: keyFile, Err: err}
+		return nil, &KeyError{File: name, Err: err}
 	}
 	return &keySigner{sv: sv}, nil
 }
@@ -105,15 +111,20 @@ func LoadPublicKey(path string) (PublicKey, error) {
 	if err != nil {
 		return PublicKey{}, err
 	}
-	pub, err := parsePublic(raw)
+	return ParsePublicKey(path, raw)
+}
+
+// ParsePublicKey is LoadPublicKey for a key that was read already.
+func ParsePublicKey(name string, pemKey []byte) (PublicKey, error) {
+	pub, err := parsePublic(pemKey)
 	if err != nil {
-		return PublicKey{}, &KeyError{File: path, Err: err}
+		return PublicKey{}, &KeyError{File: name, Err: err}
 	}
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
-		return PublicKey{}, &KeyError{File: path, Err: err}
+		return PublicKey{}, &KeyError{File: name, Err: err}
 	}
-	return PublicKey{Name: path, DER: der}, nil
+	return PublicKey{Name: name, DER: der}, nil
 }
 
 func readKeyFile(path string) ([]byte, error) {

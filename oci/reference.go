@@ -102,7 +102,7 @@ func splitLayout(ref, rest string) (dir, tagOrDigest string, err error) {
 func splitRegistry(ref string, plain bool) (repo name.Repository, tagOrDigest string, err error) {
 	if at := userinfo(ref); at >= 0 {
 		// The parser's reason would repeat the password.
-		return name.Repository{}, "", &ReferenceError{Ref: maskUserinfo(ref), Reason: "a reference has no user, password or other digest than sha256 in it: docker login keeps credentials"}
+		return name.Repository{}, "", &ReferenceError{Ref: maskUserinfo(ref), Reason: "a reference has no user, password or other digest than sha256 in it: weightseal login keeps credentials"}
 	}
 	var opts []name.Option
 	if plain {

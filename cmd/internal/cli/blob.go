@@ -49,7 +49,7 @@ output or in --output-signature. cosign verify-blob takes it, and openssl once i
 			return writeResult(s, output, []byte(sig+"\n"))
 		},
 	}
-	cmd.Flags().StringVar(&key, "key", "", "private key `file` to sign with (cosign.key)")
+	cmd.Flags().StringVar(&key, "key", "", "private key `file` to sign with (cosign.key), or env://VARIABLE")
 	cmd.Flags().StringVar(&output, "output-signature", "", "write the signature to this `file`")
 	return cmd
 }
@@ -64,7 +64,7 @@ func newVerifyBlob(s *streams) *cobra.Command {
 		Example: "  weightseal verify-blob checksums.txt --key weightseal.pub --signature checksums.txt.sig",
 		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			trusted, err := blobTrust(keys)
+			trusted, err := blobTrust(s, keys)
 			if err != nil {
 				return err
 			}
@@ -84,7 +84,7 @@ func newVerifyBlob(s *streams) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `file` to trust (repeatable)")
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `file` to trust, or env://VARIABLE (repeatable)")
 	cmd.Flags().StringVar(&signature, "signature", "", "`file` with the signature")
 	return cmd
 }
@@ -118,7 +118,7 @@ with the predicate in --predicate, as a DSSE envelope on standard output or in
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&key, "key", "", "private key `file` to sign with (cosign.key)")
+	f.StringVar(&key, "key", "", "private key `file` to sign with (cosign.key), or env://VARIABLE")
 	f.StringVar(&predicate, "predicate", "", "`file` with the predicate, a JSON object")
 	f.StringVar(&predicateType, "type", "", "`URI` of the predicate's type")
 	f.StringVar(&output, "output-attestation", "", "write the envelope to this `file`")
@@ -167,7 +167,7 @@ says that it is not so.`,
 			if err := oneOf("output", output, "text", "statement"); err != nil {
 				return err
 			}
-			trusted, err := blobTrust(keys)
+			trusted, err := blobTrust(s, keys)
 			if err != nil {
 				return err
 			}
@@ -195,7 +195,7 @@ says that it is not so.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&keys, "key", nil, "public key `file` to trust (repeatable)")
+	f.StringArrayVar(&keys, "key", nil, "public key `file` to trust, or env://VARIABLE (repeatable)")
 	f.StringVar(&signature, "signature", "", "`file` with the envelope")
 	f.StringVar(&predicateType, "type", "", "`URI` of the predicate's type")
 	f.StringVarP(&output, "output", "o", "text", "text, or statement (the signed payload)")
@@ -206,18 +206,14 @@ func blobSigner(s *streams, key string) (attest.Signer, error) {
 	if key == "" {
 		return nil, usage("make a key pair: weightseal keygen", "nothing to sign with: --key is missing")
 	}
-	signer, err := attest.LoadSigner(key, password(s, false))
-	if err != nil {
-		return nil, signerError(key, err)
-	}
-	return signer, nil
+	return signingKey(s, key)
 }
 
-func blobTrust(keys []string) (attest.Trust, error) {
+func blobTrust(s *streams, keys []string) (attest.Trust, error) {
 	if len(keys) == 0 {
 		return attest.Trust{}, usage("name the key that signed it: --key cosign.pub", "nobody to trust: --key is missing")
 	}
-	return trust(keys)
+	return trust(s, keys)
 }
 
 // untrusted is the error of a verification. A file that cannot be read is no

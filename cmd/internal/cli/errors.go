@@ -189,7 +189,9 @@ func classifyWorld(err error) (int, []string) {
 	case errors.As(err, &reference):
 		return exitUsage, []string{"a reference is REGISTRY/REPOSITORY:TAG, or oci:DIR:TAG for a layout on disk"}
 	case errors.Is(err, oci.ErrUnauthorized):
-		return exitNetwork, []string{"log in first: docker login REGISTRY"}
+		return exitNetwork, []string{"log in first: weightseal login REGISTRY"}
+	case errors.As(err, new(*oci.HelperError)):
+		return exitError, []string{"docker's config.json names this helper (credsStore, credHelpers): install it, or give another file: --registry-config FILE"}
 	case errors.As(err, &network), errors.Is(err, oci.ErrNotFound):
 		return exitNetwork, networkHints(err)
 	case errors.As(err, &manifest):

@@ -23,41 +23,75 @@ type registryFlags struct {
 	plainHTTP, insecure bool
 	caFile, username    string
 	passwordStdin       bool
+	config              string
 	concurrency         int
 }
 
 func (r *registryFlags) add(f *pflag.FlagSet) {
+	r.addAccess(f)
+	f.IntVar(&r.concurrency, "concurrency", 4, "files in flight at a time")
+}
+
+// addAccess adds the flags that say how a registry is reached, and as whom.
+func (r *registryFlags) addAccess(f *pflag.FlagSet) {
+	r.concurrency = 1
 	f.BoolVar(&r.plainHTTP, "plain-http", false, "the registry has no TLS")
 	f.BoolVar(&r.insecure, "insecure", false, "do not verify the registry's TLS certificate")
 	f.StringVar(&r.caFile, "ca-file", "", "PEM `file` of a certificate authority to trust")
-	f.StringVar(&r.username, "username", "", "user `name` for the registry (default: docker's configuration)")
+	f.StringVarP(&r.username, "username", "u", "", "user `name` for the registry (default: as docker, podman or weightseal login left it)")
 	f.BoolVar(&r.passwordStdin, "password-stdin", false, "read the registry password from standard input")
-	f.IntVar(&r.concurrency, "concurrency", 4, "files in flight at a time")
+	addRegistryConfig(f, &r.config)
+}
+
+func addRegistryConfig(f *pflag.FlagSet, file *string) {
+	f.StringVar(file, "registry-config", "", "`file` with the registries' credentials, instead of docker's config.json")
 }
 
 func (r *registryFlags) options(s *streams) (oci.Options, error) {
 	opt := oci.Options{
 		PlainHTTP: r.plainHTTP, Insecure: r.insecure, CAFile: r.caFile, Username: r.username,
+		AuthFile: r.config, MoreAuthFiles: podmanAuthFiles(s),
 		Concurrency: r.concurrency, UserAgent: program + "/" + strings.TrimPrefix(buildVersion(), "v"),
 	}
 	if r.concurrency < 1 {
 		return opt, usage("", "--concurrency %d: want at least 1", r.concurrency)
 	}
-	if !r.passwordStdin && r.username != "" {
+	var err error
+	switch {
+	case r.passwordStdin && r.username == "":
+		return opt, usage("", "--password-stdin needs --username")
+	case r.passwordStdin:
+		if opt.Password, err = readLine(s.in); err != nil {
+			return opt, usage("", "--password-stdin: %w", err)
+		}
+	case r.username != "" && s.inTTY:
+		pw, err := ask(s, "password of "+printable(r.username)+": ")
+		if err != nil {
+			return opt, err
+		}
+		opt.Password = string(pw)
+	case r.username != "":
 		return opt, usage("", "--username needs --password-stdin")
 	}
-	if !r.passwordStdin {
-		return opt, nil
-	}
-	if r.username == "" {
-		return opt, usage("", "--password-stdin needs --username")
-	}
-	pw, err := readLine(s.in)
-	if err != nil {
-		return opt, usage("", "--password-stdin: %w", err)
-	}
-	opt.Password = pw
 	return opt, nil
+}
+
+// podmanAuthFiles are the files in which podman, skopeo and buildah look for
+// credentials (containers-auth.json(5)).
+func podmanAuthFiles(s *streams) []string {
+	var files []string
+	if own := s.getenv("REGISTRY_AUTH_FILE"); own != "" {
+		files = append(files, own)
+	}
+	if dir := s.getenv("XDG_RUNTIME_DIR"); dir != "" {
+		files = append(files, filepath.Join(dir, "containers", "auth.json"))
+	}
+	if dir := s.getenv("XDG_CONFIG_HOME"); dir != "" {
+		files = append(files, filepath.Join(dir, "containers", "auth.json"))
+	} else if home := s.getenv("HOME"); home != "" {
+		files = append(files, filepath.Join(home, ".config", "containers", "auth.json"))
+	}
+	return files
 }
 
 // selection is the part of a model that a command works on.

@@ -105,7 +105,11 @@ func runHelmDownload(ctx context.Context, s *streams, caFile, text string) error
 		return err
 	}
 	opt.Username, opt.Password = s.getenv("HELM_PLUGIN_USERNAME"), s.getenv("HELM_PLUGIN_PASSWORD")
-	c, err := verifyReference(ctx, u.ref, keys, policyName, opt)
+	trusted, err := trust(s, keys)
+	if err != nil {
+		return err
+	}
+	c, err := verifyReference(ctx, u.ref, trusted, policyName, opt)
 	if err != nil {
 		return err
 	}

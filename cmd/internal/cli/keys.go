@@ -60,6 +60,22 @@ func readLine(r io.Reader) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
+// readTerminalLine reads one line and nothing after it: what follows is read by
+// others.
+func readTerminalLine(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		n, err := r.Read(b)
+		if n == 1 && b[0] == '\n' {
+			return strings.TrimRight(string(line), "\r"), nil
+		}
+		line = append(line, b[:n]...)
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
 func newKeygen(s *streams) *cobra.Command {
 	var prefix string
 	cmd := &cobra.Command{
@@ -106,17 +122,4 @@ func writeNew(name string, content []byte, mode os.FileMode) error {
 	}
 	_, err = f.Write(content)
 	return errors.Join(err, f.Close())
-}
-
-// trust loads the public keys that a command was given.
-func trust(keys []string) (attest.Trust, error) {
-	var t attest.Trust
-	for _, k := range keys {
-		pub, err := attest.LoadPublicKey(k)
-		if err != nil {
-			return t, fail(exitUsage, fmt.Errorf("--key %s: %w", k, err), "give the public half: cosign.pub")
-		}
-		t.Keys = append(t.Keys, pub)
-	}
-	return t, nil
 }

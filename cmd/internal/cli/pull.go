@@ -21,7 +21,7 @@ import (
 type pullOptions struct {
 	registry  registryFlags
 	progress  progressFlags
-	keys      []string
+	trust     trustFlags
 	noVerify  bool
 	policy    string
 	overwrite bool
@@ -47,7 +47,7 @@ safetensors header is checked, and only when all of it has passed does DIR appea
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&o.keys, "key", nil, "public key `file` to trust (repeatable)")
+	o.trust.add(f)
 	f.BoolVar(&o.noVerify, "no-verify", false, "take a model without an attestation; its content is still scanned against the policy")
 	f.BoolVar(&o.overwrite, "overwrite", false, "replace DIR, and all that is in it, when it is there and not empty")
 	f.BoolVar(&o.scan, "scan", false, "scan what was downloaded, before DIR appears")
@@ -63,7 +63,7 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 	if err := oneOf("output", o.output, "text", "json"); err != nil {
 		return err
 	}
-	if o.noVerify && len(o.keys) > 0 {
+	if o.noVerify && o.trust.given() {
 		return usage("", "--key and --no-verify exclude each other")
 	}
 	if err := o.progress.check(); err != nil {
@@ -166,11 +166,15 @@ func scanPulled(ctx context.Context, s *streams, ref, dir string, failOn scan.Ve
 // open verifies the reference, or only resolves it with --no-verify.
 func (o *pullOptions) open(ctx context.Context, s *streams, ref string, opt oci.Options) (*checkedModel, error) {
 	if !o.noVerify {
-		if len(o.keys) == 0 {
+		if !o.trust.given() {
 			return nil, usage("name the key that signed it: --key cosign.pub (or --no-verify, and only the content is checked)",
 				"a pull is verified: --key is missing")
 		}
-		c, err := verifyReference(ctx, ref, o.keys, o.policy, opt)
+		trusted, err := o.trust.load(s)
+		if err != nil {
+			return nil, err
+		}
+		c, err := verifyReference(ctx, ref, trusted, o.policy, opt)
 		if err != nil {
 			return nil, err
 		}

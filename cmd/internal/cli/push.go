@@ -58,7 +58,7 @@ The last line on standard output is REF@sha256:...`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.key, "key", "", "private key `file` to sign with (cosign.key)")
+	f.StringVar(&o.key, "key", "", "private key `file` to sign with (cosign.key), or env://VARIABLE")
 	f.BoolVar(&o.noSign, "no-sign", false, "push without an attestation")
 	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
 	o.split.add(f)
@@ -101,8 +101,8 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 	}
 	var signer attest.Signer
 	if o.key != "" {
-		if signer, err = attest.LoadSigner(o.key, password(s, false)); err != nil {
-			return signerError(o.key, err)
+		if signer, err = signingKey(s, o.key); err != nil {
+			return err
 		}
 		debug.FreeOSMemory() // decrypting a key takes 64 MiB, and nothing else here does
 	}

@@ -42,6 +42,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "ship", Title: "Ship and use models:"},
 		&cobra.Group{ID: "look", Title: "Look into models:"},
+		&cobra.Group{ID: "registry", Title: "Look into registries:"},
 		&cobra.Group{ID: "file", Title: "Sign and verify files, such as a release:"},
 	)
 	for _, c := range []struct {
@@ -50,6 +51,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 	}{
 		{"ship", newPush(s)}, {"ship", newPull(s)}, {"ship", newVerify(s)}, {"ship", newKeygen(s)},
 		{"look", newScan(s)}, {"look", newConvert(s)}, {"look", newInspect(s)}, {"look", newDiff(s)},
+		{"registry", newTags(s)}, {"registry", newLs(s)}, {"registry", newHistory(s)}, {"registry", newLogin(s)}, {"registry", newLogout(s)},
 		{"file", newSignBlob(s)}, {"file", newVerifyBlob(s)}, {"file", newAttestBlob(s)}, {"file", newVerifyBlobAttestation(s)},
 		{"", newPlugin(s, h)}, {"", newHelmDownload(s)}, {"", newDemo(s)}, {"", newVersion(s)},
 	} {

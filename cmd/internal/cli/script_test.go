@@ -82,6 +82,7 @@ func TestScripts(t *testing.T) {
 			"lastline": cmdLastLine,
 			"poke":     cmdPoke,
 			"clean":    cmdClean,
+			"envfile":  cmdEnvFile,
 		},
 	})
 }
@@ -130,6 +131,14 @@ func cmdLastLine(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	lines := strings.Split(strings.TrimSpace(ts.ReadFile("stdout")), "\n")
 	ts.Setenv(args[0], lines[len(lines)-1])
+}
+
+// cmdEnvFile puts the content of a file into a variable: envfile VARIABLE FILE
+func cmdEnvFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: envfile VARIABLE FILE")
+	}
+	ts.Setenv(args[0], ts.ReadFile(args[1]))
 }
 
 // cmdPoke overwrites bytes of a file: poke FILE OFFSET TEXT

@@ -21,7 +21,7 @@ import (
 type verifyOptions struct {
 	registry registryFlags
 	progress progressFlags
-	keys     []string
+	trust    trustFlags
 	policy   string
 	deep     bool
 	output   string
@@ -44,7 +44,7 @@ and compared with the statement.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&o.keys, "key", nil, "public key `file` to trust (repeatable)")
+	o.trust.add(f)
 	f.BoolVar(&o.deep, "deep", false, "read headers and tensors from the registry and compare them with the statement")
 	f.StringVarP(&o.output, "output", "o", "text", "text, json, or statement (the signed payload)")
 	addPolicy(f, &o.policy)
@@ -64,9 +64,16 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 	if err != nil {
 		return err
 	}
+	if !o.trust.given() {
+		return usage("name the key that signed it: --key cosign.pub", "nobody to trust: --key is missing")
+	}
+	trusted, err := o.trust.load(s)
+	if err != nil {
+		return err
+	}
 	bar := o.progress.start(s)
 	defer bar.close()
-	checked, err := verifyReference(ctx, ref, o.keys, o.policy, opt)
+	checked, err := verifyReference(ctx, ref, trusted, o.policy, opt)
 	if err != nil {
 		return err
 	}
@@ -92,15 +99,8 @@ type checkedModel struct {
 
 // verifyReference resolves a reference once and verifies what it leads to. The
 // digest found here is used for everything that follows.
-func verifyReference(ctx context.Context, ref string, keys []string, policyName string, opt oci.Options) (*checkedModel, error) {
-	if len(keys) == 0 {
-		return nil, usage("name the key that signed it: --key cosign.pub", "nobody to trust: --key is missing")
-	}
+func verifyReference(ctx context.Context, ref string, trusted attest.Trust, policyName string, opt oci.Options) (*checkedModel, error) {
 	p, err := loadPolicy(policyName)
-	if err != nil {
-		return nil, err
-	}
-	trusted, err := trust(keys)
 	if err != nil {
 		return nil, err
 	}
