@@ -28,7 +28,7 @@ type Security struct {
 	CA, Certificate, Key string
 }
 
-// NewSecurity makes a certificate for 127.0.0.1 and localhost, signed by
+// NewSecurity makes a certificate for 127.0.0.1, localhost and registry.example, signed by
 // itself, and asks for a user with a password.
 func NewSecurity(tb testing.TB, user, password string) Security {
 	tb.Helper()
@@ -39,7 +39,7 @@ func NewSecurity(tb testing.TB, user, password string) Security {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test registry"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost", "registry.example"},
 		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

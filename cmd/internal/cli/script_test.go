@@ -109,10 +109,17 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdRegistry starts a registry for the script: registry REG (variable that
 // gets host:port). It is the embedded one, with -no-referrers without that API,
-// with -distribution a real one.
+// with -distribution a real one, with -secured a real one with TLS (its CA is in
+// VARIABLE_CA) that lets in "user" with the password "secret".
 func cmdRegistry(t *testing.T, ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: registry VARIABLE [-no-referrers | -distribution]")
+		ts.Fatalf("usage: registry VARIABLE [-no-referrers | -distribution | -secured]")
+	}
+	if args[len(args)-1] == "-secured" {
+		sec := realtools.NewSecurity(t, "user", "secret")
+		ts.Setenv(args[0], realtools.SecuredRegistry(t, sec))
+		ts.Setenv(args[0]+"_CA", sec.CA)
+		return
 	}
 	if args[len(args)-1] == "-distribution" {
 		ts.Setenv(args[0], realtools.Registry(t))
