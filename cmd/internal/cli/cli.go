@@ -21,10 +21,13 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	env      map[string]string
-	errTTY   bool       // stderr is a terminal
-	inTTY    bool       // stdin is a terminal
-	quiet    bool       // no progress unless it is asked for
-	width    func() int // columns of the terminal at stderr; nil for 80
+	inTTY    bool     // stdin is a terminal
+	outTTY   bool     // stdout is a terminal
+	errTTY   bool     // stderr is a terminal
+	outSize  termSize // of the terminal at stdout; nil for 80 columns
+	errSize  termSize // of the terminal at stderr; nil for 80 columns
+	color    string   // of --color
+	quiet    bool     // no progress unless it is asked for
 }
 
 // Main runs the command line args (args[0] is the program) and gives the exit
@@ -40,9 +43,9 @@ func Main(args, environ []string) int {
 	s := &streams{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		env:    vars,
-		errTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		inTTY:  term.IsTerminal(int(os.Stdin.Fd())),
-		width:  stderrWidth,
+		outTTY: isTerminal(os.Stdout), outSize: sizeOf(os.Stdout),
+		errTTY: isTerminal(os.Stderr), errSize: sizeOf(os.Stderr),
 	}
 	return run(ctx, args, s)
 }
@@ -68,12 +71,18 @@ func run(ctx context.Context, args []string, s *streams) int {
 	return report(s, err)
 }
 
-func stderrWidth() int {
-	width, _, err := term.GetSize(int(os.Stderr.Fd()))
-	if err != nil || width <= 0 {
-		return 80
+// isTerminal says whether a stream is a terminal that shows colours and moves
+// its cursor when it is told to.
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) && understandsEscapes(f) }
+
+func sizeOf(f *os.File) termSize {
+	return func() (columns, rows int) {
+		columns, rows, err := term.GetSize(int(f.Fd()))
+		if err != nil {
+			return 0, 0
+		}
+		return columns, rows
 	}
-	return width
 }
 
 // variables reads the form of os.Environ; the last of several values counts.

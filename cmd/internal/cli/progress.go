@@ -38,13 +38,13 @@ func (p *progressFlags) start(s *streams) *progress {
 		switch {
 		case s.quiet:
 			mode = "none"
-		case s.errTTY && s.getenv("TERM") != "dumb":
+		case s.errTTY && s.capable():
 			mode = "live"
 		default:
 			mode = "plain"
 		}
 	}
-	b := &progress{w: s.err, mode: mode, width: s.width, files: map[string]*fileProgress{}, started: time.Now(), stop: make(chan struct{})}
+	b := &progress{w: s.err, mode: mode, width: func() int { return s.columns(s.errSize) }, files: map[string]*fileProgress{}, started: time.Now(), stop: make(chan struct{})}
 	if mode == "live" || mode == "plain" {
 		b.done.Add(1)
 		go b.loop()

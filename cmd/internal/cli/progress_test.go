@@ -64,7 +64,7 @@ func TestProgressJSONAndNone(t *testing.T) {
 func TestProgressLive(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	b := (&progressFlags{mode: "auto"}).start(&streams{err: &out, errTTY: true})
+	b := (&progressFlags{mode: "auto"}).start(&streams{err: &out, errTTY: true, env: map[string]string{"TERM": "xterm"}})
 	events(b)
 	for i := range 20 {
 		b.event(oci.Event{Path: strings.Repeat("x", i+1), Phase: "upload", Total: 10})

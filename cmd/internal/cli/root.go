@@ -37,6 +37,8 @@ func newRoot(s *streams, h host) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%w", err)
 	})
+	root.PersistentFlags().StringVar(&s.color, "color", "auto", "colours: auto, always or never")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return oneOf("color", s.color, "auto", "always", "never") }
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetVersionTemplate(program + " " + buildVersion() + "\n")
 	root.AddGroup(
