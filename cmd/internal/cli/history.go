@@ -258,39 +258,44 @@ func printHistory(s *streams, output, repository string, versions []*version) er
 			Versions      []historyEntry `json:"versions"`
 		}{1, repository, entries})
 	}
-	fmt.Fprintln(s.out, printable(repository))
+	p := s.page()
+	fmt.Fprintln(p, oneLine(repository))
 	for _, e := range entries {
-		printVersion(s, e)
+		e.print(p)
 	}
 	return nil
 }
 
-func printVersion(s *streams, e historyEntry) {
+func (e *historyEntry) print(p *page) {
 	tags := strings.Join(e.Tags, ", ")
 	if tags == "" {
 		tags = "(no tag)"
 	}
-	fmt.Fprintf(s.out, "\n%s\n", tags)
-	fmt.Fprintf(s.out, "  digest     %s\n", e.Digest)
-	fmt.Fprintf(s.out, "  created    %s\n", e.createdText())
-	fmt.Fprintf(s.out, "  files      %d, %s, %s\n", e.Files, bytesText(e.Size), printable(e.format()))
-	fmt.Fprintf(s.out, "  statement  %s\n", e.verdict())
+	fmt.Fprintf(p, "\n%s\n  %s\n", p.paint(strong, oneLine(tags)), e.Digest)
+	fmt.Fprintf(p, "  created    %s\n", e.createdText())
+	fmt.Fprintf(p, "  files      %d, %s, %s\n", e.Files, bytesText(e.Size), oneLine(e.format()))
+	fmt.Fprintf(p, "  statement  %s\n", p.paint(e.style(), e.verdict()))
 	if e.Problem != "" {
-		fmt.Fprintf(s.out, "  problem    %s\n", printable(e.Problem))
+		fmt.Fprintf(p, "  problem    %s\n", oneLine(e.Problem))
 	}
 	if e.Statement != nil && e.Statement.WeightsDigest != "" {
-		fmt.Fprintf(s.out, "  weights    %s\n", printable(e.Statement.WeightsDigest))
+		digest := oneLine(e.Statement.WeightsDigest)
+		if p.columns > 0 && p.columns < len("  weights    ")+len(digest) {
+			digest = shortDigest(digest)
+		}
+		fmt.Fprintf(p, "  weights    %s\n", digest)
 	}
 	if e.Changes == nil {
 		return
 	}
-	fmt.Fprintf(s.out, "  since %s: %s\n", shortDigest(e.Changes.Since), e.Changes.weightsText())
+	fmt.Fprintf(p, "  since %s: %s\n", shortDigest(e.Changes.Since), e.Changes.weightsText())
 	for _, group := range []struct {
 		mark  string
+		style style
 		paths []string
-	}{{"+", e.Changes.Added}, {"-", e.Changes.Removed}, {"~", e.Changes.Changed}} {
-		for _, p := range group.paths {
-			fmt.Fprintf(s.out, "    %s %s\n", group.mark, printable(p))
+	}{{"+", good, e.Changes.Added}, {"-", bad, e.Changes.Removed}, {"~", doubtful, e.Changes.Changed}} {
+		for _, path := range group.paths {
+			fmt.Fprintf(p, "    %s\n", p.paint(group.style, group.mark+" "+oneLine(path)))
 		}
 	}
 }

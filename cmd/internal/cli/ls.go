@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -88,12 +87,12 @@ func listVersions(cmd *cobra.Command, s *streams, ref string, opt oci.Options, o
 	if o.output == "json" {
 		return printJSON(s.out, listedVersions(ref, tags, versions))
 	}
-	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "TAG\tDIGEST\tSIZE\tFORMAT\tSTATEMENT\tCREATED")
+	t := newTable(column{title: "TAG", cut: cutMiddle, least: 12}, column{title: "DIGEST", drop: 2}, column{title: "SIZE", number: true},
+		column{title: "FORMAT", drop: 3}, column{title: "STATEMENT"}, column{title: "CREATED", drop: 1})
 	for i, v := range versions {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", tags[i], shortDigest(v.Digest), bytesText(v.Size), printable(v.format()), v.verdict(), v.shortTime())
+		t.row(text(tags[i]), text(shortDigest(v.Digest)), text(bytesText(v.Size)), text(v.format()), styled(v.style(), v.verdict()), text(v.shortTime()))
 	}
-	return w.Flush()
+	return t.print(s.page())
 }
 
 // versionsOutput is what ls prints as JSON of a repository: one entry a tag.
@@ -144,13 +143,12 @@ func listFiles(ctx context.Context, s *streams, ref string, opt oci.Options, out
 		}{1, from.statement.URI, files})
 	}
 	total := int64(0)
-	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "PATH\tSIZE\tFORMAT\tDIGEST")
+	t := newTable(column{title: "PATH", cut: cutMiddle, least: 16}, column{title: "SIZE", number: true}, column{title: "FORMAT", drop: 2}, column{title: "DIGEST", drop: 1})
 	for _, f := range files {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(f.Path), bytesText(f.Size), f.Format, shortDigest(f.Digest))
+		t.row(text(f.Path), text(bytesText(f.Size)), text(string(f.Format)), text(shortDigest(f.Digest)))
 		total += f.Size
 	}
-	if err := w.Flush(); err != nil {
+	if err := t.print(s.page()); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.out, "%d files, %s in %s\n", len(files), bytesText(total), from.statement.URI)

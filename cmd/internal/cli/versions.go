@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -227,7 +228,22 @@ func (v *version) verdict() string {
 		return "no statement"
 	}
 	st := v.Statement
-	return st.Result + " ST" + string(rune('0'+st.Level)) + ", " + st.Trust
+	return fmt.Sprintf("%s ST%d, %s", st.Result, st.Level, st.Trust)
+}
+
+// style is the style of the verdict.
+func (v *version) style() style {
+	switch {
+	case v.Problem != "":
+		return bad
+	case v.Statement == nil:
+		return faint
+	case v.Statement.Result == attest.Failed, v.Statement.Trust == trustUntrusted:
+		return bad
+	case v.Statement.Trust == trustVerified:
+		return good
+	}
+	return doubtful
 }
 
 // format is what the config calls the weights; where it says nothing, what
