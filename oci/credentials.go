@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/docker/cli/cli/config"
@@ -176,6 +177,21 @@ func RemoveLogin(file, registry string) (*Account, error) {
 		return nil, nil
 	}
 	return account, nil
+}
+
+// Logins lists the registries that a file of the form of docker's config.json
+// has entries for, sorted. No helper program is asked.
+func Logins(file string) ([]string, error) {
+	doc, err := readAuthDocument(file)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for key := range doc.auths {
+		names = append(names, credentials.ConvertToHostname(key))
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // eraseFromHelper gives false where the helper had nothing.

@@ -61,6 +61,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 		c.cmd.DisableFlagsInUseLine = true
 		root.AddCommand(c.cmd)
 	}
+	addCompletion(s, root)
 	return root
 }
 
