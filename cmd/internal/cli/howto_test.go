@@ -90,6 +90,10 @@ func howtoScript(t *testing.T, page string) (script string, commands int) {
 				// What a shell needs quoted has no space: the script's own language
 				// has no double quotes, and needs none.
 				command = regexp.MustCompile(`"([^" ]*)"`).ReplaceAllString(command, "$1")
+				if line, file, ok := strings.Cut(command, " < "); ok {
+					fmt.Fprintf(&run, "stdin %s\n", file)
+					command = line
+				}
 				fmt.Fprintf(&run, "exits %s %s\n", code, command)
 				commands++
 			}
