@@ -39,6 +39,7 @@ type envelope struct {
 	payloadType string
 	payload     []byte
 	signatures  [][]byte
+	bundle      []byte // what it was wrapped in; nil where it was not
 }
 
 // id tells envelopes apart, whatever they were wrapped in.
@@ -149,8 +150,7 @@ func encodeBundle(raw []byte, e *envelope, publicKey any) ([]byte, error) {
 
 // decodeBundle gives the envelope in a Sigstore bundle
 // (https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_bundle.proto).
-// Certificates, log entries and time stamps in it are not looked at: trust
-// comes from the signature by a key that is known beforehand.
+// Certificates, log entries and time stamps in it are not looked at here.
 func decodeBundle(raw []byte) (*envelope, error) {
 	if err := checkStrict(raw, nil); err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
@@ -166,7 +166,7 @@ func decodeBundle(raw []byte) (*envelope, error) {
 	if env == nil {
 		return nil, fmt.Errorf("bundle: no DSSE envelope: %w", errForeign)
 	}
-	e := &envelope{payloadType: env.GetPayloadType(), payload: env.GetPayload()}
+	e := &envelope{payloadType: env.GetPayloadType(), payload: env.GetPayload(), bundle: raw}
 	for _, s := range env.GetSignatures() {
 		e.signatures = append(e.signatures, s.GetSig())
 	}

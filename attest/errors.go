@@ -96,3 +96,19 @@ func (e *KeyError) Error() string { return "key " + e.File + ": " + e.Err.Error(
 
 // Unwrap gives the cause.
 func (e *KeyError) Unwrap() error { return e.Err }
+
+// RootError says what is wrong with a trusted root.
+type RootError struct{ Err error }
+
+func (e *RootError) Error() string { return "trusted root: " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *RootError) Unwrap() error { return e.Err }
+
+// IdentityError says what is wrong with an identity to be trusted.
+type IdentityError struct{ Err error }
+
+func (e *IdentityError) Error() string { return "identity: " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *IdentityError) Unwrap() error { return e.Err }

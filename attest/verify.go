@@ -3,6 +3,7 @@ package attest
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +22,9 @@ const clockSkew = 10 * time.Minute
 // Trust says whose statements count.
 type Trust struct {
 	Keys []PublicKey
+	// Certificates, where it is set, lets statements count that are signed
+	// with a short-lived certificate and stored as a Sigstore bundle.
+	Certificates *Certificates
 	// MaxAge, when positive, refuses statements that are older.
 	MaxAge time.Duration
 	// Now gives the time to judge by; nil for the present.
@@ -63,7 +67,8 @@ func (v *Verified) Payload() []byte { return slices.Clone(v.payload) }
 // Checks lists what was checked, and what was not.
 func (v *Verified) Checks() []Check { return slices.Clone(v.checks) }
 
-// KeyName is the PublicKey.Name of the key that signed.
+// KeyName is the PublicKey.Name of the key that signed, or the subject of the
+// certificate.
 func (v *Verified) KeyName() string { return v.keyName }
 
 // Where names the referrer or layer that the statement was found in.
@@ -80,14 +85,20 @@ func (v *Verified) Ignored() []Attempt { return slices.Clone(v.ignored) }
 // timeEvaluated.
 //
 // Errors: one that wraps ErrNoAttestation, *VerifyError (with ErrFailed
-// inside where that is why), *KeyError for a key that cannot be used, and those
-// of the store, unchanged.
+// inside where that is why), *KeyError for a key that cannot be used, *RootError
+// and *IdentityError for certificates, and those of the store, unchanged.
 func Verify(ctx context.Context, s oci.Store, subject ocispec.Descriptor, trust Trust) (*Verified, error) {
 	keys, err := loadTrusted(trust.Keys)
 	if err != nil {
 		return nil, err
 	}
-	if len(keys) == 0 {
+	var certificates *certificateVerifier
+	switch {
+	case trust.Certificates != nil:
+		if certificates, err = trust.Certificates.load(); err != nil {
+			return nil, err
+		}
+	case len(keys) == 0:
 		return nil, errors.New("no trusted key to verify with")
 	}
 	if _, err := digestHex(subject.Digest.String()); err != nil {
@@ -106,6 +117,7 @@ func Verify(ctx context.Context, s oci.Store, subject ocispec.Descriptor, trust 
 	if err != nil {
 		return nil, err
 	}
+	a.certificates = certificates
 	a.notRead, a.cut = int(find.skipped.Load()), find.cut
 	return a.choose(found)
 }
@@ -117,10 +129,12 @@ type assessor struct {
 	files    []oci.File
 	filesErr error
 	keys     []trustedKey
-	maxAge   time.Duration
-	now      time.Time
-	notRead  int
-	cut      error // why not all were listed
+	// certificates is nil where only keys count.
+	certificates *certificateVerifier
+	maxAge       time.Duration
+	now          time.Time
+	notRead      int
+	cut          error // why not all were listed
 }
 
 func newAssessor(subject ocispec.Descriptor, manifest []byte, keys []trustedKey, trust Trust) (*assessor, error) {
@@ -212,12 +226,9 @@ func (a *assessor) assess(l located) (*Verified, error) {
 		return nil, l.err
 	}
 	e := l.envelope
-	keyName, ok := e.signedBy(a.keys)
-	if !ok {
-		if e.foreign() {
-			return nil, errForeign
-		}
-		return nil, errors.New(notSigned(len(a.keys)))
+	sig, err := a.signer(e)
+	if err != nil {
+		return nil, err
 	}
 	st, err := decodeStatement(e.payload)
 	if err != nil {
@@ -233,7 +244,7 @@ func (a *assessor) assess(l located) (*Verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Verified{subject: a.subject.String(), predicate: *p, payload: e.payload, keyName: keyName, where: l.where}
+	v := &Verified{subject: a.subject.String(), predicate: *p, payload: e.payload, keyName: sig.name, where: l.where}
 	v.time, _ = time.Parse(time.RFC3339, p.TimeEvaluated) // validated
 	if p.Result == Failed {
 		return v, a.failure(p)
@@ -241,8 +252,36 @@ func (a *assessor) assess(l located) (*Verified, error) {
 	if err := a.judge(v); err != nil {
 		return nil, err
 	}
-	v.checks = a.checks(v, st.Type)
+	if !sig.before.IsZero() && v.time.After(sig.before.Add(clockSkew)) {
+		return nil, fmt.Errorf("evaluated at %s, but signed before, at %s", p.TimeEvaluated, sig.before.UTC().Format(time.RFC3339))
+	}
+	v.checks = a.checks(v, sig, st.Type)
 	return v, nil
+}
+
+// signer says who signed an envelope, of those who are trusted.
+func (a *assessor) signer(e *envelope) (*signing, error) {
+	if name, ok := e.signedBy(a.keys); ok {
+		return &signing{name: name, how: name, log: Check{"transparency log", "a key was used", false}}, nil
+	}
+	if e.foreign() {
+		return nil, errForeign
+	}
+	switch {
+	case a.certificates == nil:
+		return nil, errors.New(notSigned(len(a.keys)))
+	case e.bundle == nil:
+		return nil, errors.New("not signed with a trusted certificate: only a Sigstore bundle carries one")
+	}
+	digest, err := hex.DecodeString(a.subject.Encoded())
+	if err != nil {
+		return nil, err
+	}
+	sig, err := a.certificates.verify(e.bundle, digest)
+	if err != nil {
+		return nil, fmt.Errorf("not signed by a trusted identity: %w", err)
+	}
+	return sig, nil
 }
 
 // failure is the error for a statement that says FAILED. It blocks whatever
@@ -322,10 +361,10 @@ func (a *assessor) checkFiles(p *Predicate) error {
 }
 
 // checks is the list of what was done, in the order it was done.
-func (a *assessor) checks(v *Verified, statementType string) []Check {
+func (a *assessor) checks(v *Verified, sig *signing, statementType string) []Check {
 	p := &v.predicate
 	checks := []Check{
-		{"signature", "DSSE signature by " + v.keyName, true},
+		{"signature", "DSSE signature by " + sig.how, true},
 		{"statement", statementType + " with predicate " + PredicateType, true},
 		{"subject", "exactly one, " + v.subject, true},
 		{"artifact", "manifest, config and media types are those in the statement", true},
@@ -336,8 +375,8 @@ func (a *assessor) checks(v *Verified, statementType string) []Check {
 	if a.maxAge > 0 {
 		checks = append(checks, Check{"age", "not older than " + a.maxAge.String(), true})
 	}
-	return append(checks,
-		Check{"transparency log", "a key was used", false},
+	checks = append(checks, sig.rest...)
+	return append(checks, sig.log,
 		Check{ContentsCheck, "not read: a pull or a deep verification checks them", false})
 }
 

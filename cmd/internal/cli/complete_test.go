@@ -12,8 +12,13 @@ import (
 // commandLine runs a command line in this process.
 func commandLine(t *testing.T, args ...string) (code int, out, stderr string) {
 	t.Helper()
+	return commandLineWith(t, map[string]string{"HOME": t.TempDir()}, args...)
+}
+
+func commandLineWith(t *testing.T, env map[string]string, args ...string) (code int, out, stderr string) {
+	t.Helper()
 	var o, e bytes.Buffer
-	s := &streams{in: strings.NewReader(""), out: &o, err: &e, env: map[string]string{"HOME": t.TempDir()}}
+	s := &streams{in: strings.NewReader(""), out: &o, err: &e, env: env}
 	code = run(t.Context(), append([]string{program}, args...), s)
 	return code, o.String(), e.String()
 }

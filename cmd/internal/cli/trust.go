@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -26,7 +27,7 @@ func (t *trustFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&t.issuer, "certificate-oidc-issuer", "", "`URL` of who vouches for the identity")
 	f.StringVar(&t.issuerRegexp, "certificate-oidc-issuer-regexp", "", "`regular expression` for such URLs")
 	f.StringVar(&t.trustedRoot, "trusted-root", "", "`file` with the certificate authorities and logs to trust (trusted_root.json)")
-	f.BoolVar(&t.ignoreTlog, "insecure-ignore-tlog", false, "ask for no entry in a transparency log")
+	f.BoolVar(&t.ignoreTlog, "insecure-ignore-tlog", false, "ask certificates for no entry in a transparency log; with a key none is asked for")
 }
 
 // given says whether anybody is named.
@@ -37,12 +38,49 @@ func (t *trustFlags) certificates() bool {
 	return t.identity != "" || t.identityRegexp != "" || t.issuer != "" || t.issuerRegexp != "" || t.trustedRoot != ""
 }
 
+// maxTrustedRoot is the largest trusted root read, in bytes: the public one has
+// some ten thousand.
+const maxTrustedRoot = 4 << 20
+
 // load reads what the flags name.
 func (t *trustFlags) load(s *streams) (attest.Trust, error) {
-	if t.certificates() {
-		return attest.Trust{}, usage("name the public key: --key cosign.pub", "statements signed with certificates are not verified: --certificate-identity and its like cannot be used")
+	trusted, err := trust(s, t.keys)
+	if err != nil || !t.certificates() {
+		return trusted, err
 	}
-	return trust(s, t.keys)
+	for _, pair := range []struct{ name, exact, expression string }{
+		{"certificate-identity", t.identity, t.identityRegexp}, {"certificate-oidc-issuer", t.issuer, t.issuerRegexp},
+	} {
+		switch {
+		case pair.exact == "" && pair.expression == "":
+			return trusted, usage("", "certificates are trusted by identity and issuer together: --%s or --%[1]s-regexp is missing", pair.name)
+		case pair.exact != "" && pair.expression != "":
+			return trusted, usage("", "--%s and --%[1]s-regexp exclude each other", pair.name)
+		}
+	}
+	if t.trustedRoot == "" {
+		return trusted, usage("cosign trusted-root create makes one; nothing is fetched here",
+			"which authorities issue certificates? --trusted-root is missing")
+	}
+	c := &attest.Certificates{IgnoreLog: t.ignoreTlog, Identities: []attest.Identity{{
+		Subject: t.identity, SubjectRegexp: t.identityRegexp, Issuer: t.issuer, IssuerRegexp: t.issuerRegexp,
+	}}}
+	if c.Root, err = readLimited(t.trustedRoot, maxTrustedRoot); err != nil {
+		return trusted, fail(exitUsage, fmt.Errorf("--trusted-root: %w", err))
+	}
+	if err := c.Check(); err != nil {
+		return trusted, t.wrongCertificates(err)
+	}
+	trusted.Certificates = c
+	return trusted, nil
+}
+
+// wrongCertificates says which flag an error is about.
+func (t *trustFlags) wrongCertificates(err error) error {
+	if errors.As(err, new(*attest.RootError)) {
+		return usage("", "--trusted-root %s: %w", t.trustedRoot, err)
+	}
+	return usage("", "--certificate-identity, --certificate-oidc-issuer: %w", err)
 }
 
 // trust loads public keys.

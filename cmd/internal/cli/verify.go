@@ -32,12 +32,14 @@ func newVerify(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify REF",
 		Short: "Verify a model's attestation, without its weights",
-		Long: `Verify that a model carries a safetensors compliance statement that a trusted key
-signed over exactly this manifest, and that the policy allows what it says. No weights
-are fetched; with --deep the headers and all tensors are read again from the registry
-and compared with the statement.`,
+		Long: `Verify that a model carries a safetensors compliance statement that a trusted key, or
+the holder of a trusted identity, signed over exactly this manifest, and that the policy
+allows what it says. No weights are fetched; with --deep the headers and all tensors are
+read again from the registry and compared with the statement.`,
 		Example: `  weightseal verify registry.example/team/model:v1 --key cosign.pub
-  weightseal verify registry.example/team/model:v1 --key cosign.pub --deep`,
+  weightseal verify registry.example/team/model:v1 --key cosign.pub --deep
+  weightseal verify registry.example/team/model:v1 --trusted-root trusted_root.json \
+    --certificate-identity me@example.com --certificate-oidc-issuer https://accounts.example`,
 		Args: exactArgs("REF"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runVerify(cmd.Context(), s, args[0], &o)
@@ -65,7 +67,7 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 		return err
 	}
 	if !o.trust.given() {
-		return usage("name the key that signed it: --key cosign.pub", "nobody to trust: --key is missing")
+		return usage("name the key that signed it: --key cosign.pub, or an identity: --certificate-identity", "nobody to trust: --key is missing")
 	}
 	trusted, err := o.trust.load(s)
 	if err != nil {
