@@ -8,13 +8,13 @@ require (
 	github.com/klauspost/compress v1.19.2
 	github.com/opencontainers/image-spec v1.1.1
 	github.com/sigstore/cosign/v2 v2.6.5
+	github.com/sigstore/sigstore-go v1.2.2
 	github.com/spf13/cobra v1.10.2
 	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d
 )
 
 require (
 	github.com/google/go-cmp v0.7.0 // indirect
-	github.com/sigstore/sigstore-go v1.2.2 // indirect
 	golang.org/x/tools v0.49.0 // indirect
 )
 
