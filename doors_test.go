@@ -141,7 +141,7 @@ func owners() []struct {
 		},
 		{
 			signing(),
-			[]string{"attest"},
+			[]string{"attest", "attest/*"},
 			"one room signs and verifies; what has not gone through it is not verified",
 		},
 	}
