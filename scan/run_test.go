@@ -376,3 +376,35 @@ func must(_ int, err error) {
 		panic(err)
 	}
 }
+
+// TestProgress: each file begins and is done once, in that order.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 40 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.txt", i)), []byte("text"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := model.Load(t.Context(), "m", model.Dir(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, done := map[string]int{}, map[string]int{}
+	s := Scanner{Detectors: Default(), Progress: func(e Event) {
+		if e.Files != 40 || e.Size != 4 {
+			t.Errorf("%+v", e)
+		}
+		if !e.Done {
+			begun[e.Path]++
+		} else if done[e.Path]++; begun[e.Path] != done[e.Path] {
+			t.Errorf("%s is done before it begins", e.Path)
+		}
+	}}
+	if _, err := s.Run(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if len(begun) != 40 || len(done) != 40 {
+		t.Errorf("%d begin, %d are done", len(begun), len(done))
+	}
+}

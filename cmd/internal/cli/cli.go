@@ -35,7 +35,7 @@ type streams struct {
 func Main(args, environ []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, func() { endAtSecond(stop) })
 	vars := variables(environ)
 	ctx, gone := context.WithCancel(ctx)
 	defer gone()
@@ -48,6 +48,21 @@ func Main(args, environ []string) int {
 		errTTY: isTerminal(os.Stderr), errSize: sizeOf(os.Stderr),
 	}
 	return run(ctx, args, s)
+}
+
+// endAtSecond lets a second signal end the program at once. A terminal whose
+// cursor is hidden gets it back first.
+func endAtSecond(stop func()) {
+	if !isTerminal(os.Stderr) {
+		stop()
+		return
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	stop()
+	<-again
+	fmt.Fprint(os.Stderr, showCursor)
+	os.Exit(exitInterrupted)
 }
 
 // run executes one command line and reports its error, if it ends in one.

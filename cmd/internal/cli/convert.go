@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,15 +170,14 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, 
 	defer func() { _ = set.Close() }()
 	var done []convertedFile
 	if len(set.Plans) == 1 && from == nil {
-		bar.say("convert", f.Path)
-		if err := set.Plans[0].WriteFile(ctx, out); err != nil {
+		if err := writePlan(ctx, set.Plans[0], out, bar); err != nil {
 			return fmt.Errorf("%s: %w", in, err)
 		}
 		done = []convertedFile{describePlan(set.Plans[0], in, out)}
 	} else if done, err = writeShards(ctx, m, set, from, in, out, bar); err != nil {
 		return err
 	}
-	bar.close()
+	bar.finish("wrote")
 	noteRename(s, opt, done)
 	return printConverted(s, output, done)
 }
@@ -340,7 +340,7 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, from *origin, o
 	if err := publishDir(staging, out, false); err != nil {
 		return err
 	}
-	bar.close()
+	bar.finish("wrote")
 	noteRename(s, opt, done)
 	if len(set.Plans) == 0 {
 		fmt.Fprintf(s.err, "warning: no file to convert to %s: all were copied\n", opt.To)
@@ -435,13 +435,13 @@ func checkWeights(ctx context.Context, m *model.Model, f model.File) error {
 
 func writeSet(ctx context.Context, m *model.Model, set *convert.Set, from *origin, dir string, bar *progress) ([]convertedFile, error) {
 	var done []convertedFile
+	expectSet(set, bar)
 	for _, p := range set.Plans {
-		bar.say("convert", p.Source.Path)
 		target, err := makeParent(dir, p.Path)
 		if err != nil {
 			return nil, err
 		}
-		if err := p.WriteFile(ctx, target); err != nil {
+		if err := writePlan(ctx, p, target, bar); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Source.Path, err)
 		}
 		done = append(done, describePlan(p, p.Source.Path, p.Path))
@@ -457,12 +457,11 @@ func writeSet(ctx context.Context, m *model.Model, set *convert.Set, from *origi
 		done = append(done, convertedFile{Input: f.From, Output: f.Path, Size: int64(len(f.Content))})
 	}
 	for _, f := range set.Kept {
-		bar.say("copy", f.Path)
 		target, err := makeParent(dir, f.Path)
 		if err != nil {
 			return nil, err
 		}
-		if err := copyFile(ctx, m, f, target); err != nil {
+		if err := copyFile(ctx, m, f, target, bar); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
 		done = append(done, convertedFile{Input: f.Path, Output: f.Path, Size: f.Size})
@@ -470,12 +469,36 @@ func writeSet(ctx context.Context, m *model.Model, set *convert.Set, from *origi
 	return done, checkOrigin(ctx, set, from, dir, bar)
 }
 
+// expectSet says what writing the set will take.
+func expectSet(set *convert.Set, bar *progress) {
+	var bytes int64
+	for _, p := range set.Plans {
+		bytes += p.Size()
+	}
+	for _, f := range set.Kept {
+		bytes += f.Size
+	}
+	bar.expect(len(set.Plans)+len(set.Kept), bytes)
+}
+
+// writePlan writes a converted file. It is shown under its own name: one source
+// may become several files.
+func writePlan(ctx context.Context, p *convert.Plan, target string, bar *progress) error {
+	seen := bar.track("convert", cmp.Or(p.Path, filepath.Base(target)), p.Size())
+	if err := p.WriteFileProgress(ctx, target, seen.at); err != nil {
+		return err
+	}
+	seen.done()
+	return nil
+}
+
 func makeParent(dir, path string) (string, error) {
 	target := filepath.Join(dir, filepath.FromSlash(path))
 	return target, os.MkdirAll(filepath.Dir(target), 0o755)
 }
 
-func copyFile(ctx context.Context, m *model.Model, f model.File, target string) error {
+func copyFile(ctx context.Context, m *model.Model, f model.File, target string, bar *progress) error {
+	seen := bar.track("copy", f.Path, f.Size)
 	blob, err := m.Open(ctx, f.Path)
 	if err != nil {
 		return err
@@ -485,8 +508,11 @@ func copyFile(ctx context.Context, m *model.Model, f model.File, target string) 
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, &contextReader{ctx: ctx, r: io.NewSectionReader(blob, 0, blob.Size())})
-	return errors.Join(err, blob.Unchanged(), out.Close())
+	_, err = io.Copy(io.MultiWriter(out, seen), &contextReader{ctx: ctx, r: io.NewSectionReader(blob, 0, blob.Size())})
+	if err = errors.Join(err, blob.Unchanged(), out.Close()); err == nil {
+		seen.done()
+	}
+	return err
 }
 
 // convertedFile is what convert prints about a file as JSON.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -124,7 +125,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	var broken error
 	byFile := map[string][]safetensors.TensorDigest{}
 	for _, f := range m.Files {
-		view, digests, err := inspectFile(ctx, m, f, o)
+		view, digests, err := inspectFile(ctx, m, f, o, bar)
 		if errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -138,7 +139,7 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 		}
 	}
 	in.WeightsDigest = weightsDigest(byFile)
-	bar.close()
+	bar.finish("read")
 	if o.output == "json" {
 		err = printJSON(s.out, in)
 	} else {
@@ -177,7 +178,7 @@ func viewArtifact(ctx context.Context, source string, from *origin, opt oci.Opti
 
 // inspectFile shows a file's tensors. A file without tensors has none; one
 // whose tensors cannot be found gives an error beside the view.
-func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOptions) (inspectedFile, []safetensors.TensorDigest, error) {
+func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOptions, bar *progress) (inspectedFile, []safetensors.TensorDigest, error) {
 	view := inspectedFile{Path: f.Path, Size: f.Size, Format: f.Format, Role: f.Role}
 	w, err := openWeights(ctx, m, f, o.selectPath)
 	if (f.Format == model.GGUF || f.Format == model.ONNX) && errors.As(err, new(*format.UnsupportedError)) {
@@ -204,7 +205,7 @@ func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOp
 	if !o.digests {
 		return view, nil, nil
 	}
-	digests, err := w.digests(ctx)
+	digests, err := w.digests(ctx, bar, f.Path)
 	if err != nil {
 		return view, nil, err
 	}
@@ -365,11 +366,14 @@ func (w *weights) item() *item {
 	return &item{path: "tensors", header: w.header, plan: w.plan, blob: w.blob}
 }
 
-// digests reads all tensors.
-func (w *weights) digests(ctx context.Context) ([]safetensors.TensorDigest, error) {
+// digests reads all tensors. name is what the file is called meanwhile.
+func (w *weights) digests(ctx context.Context, bar *progress, name string) ([]safetensors.TensorDigest, error) {
 	digester := safetensors.NewDigester(w.header)
-	if err := w.item().copyTo(ctx, digester); err != nil {
+	it := w.item()
+	seen := bar.track("read", name, it.size())
+	if err := it.copyTo(ctx, io.MultiWriter(digester, seen)); err != nil {
 		return nil, err
 	}
+	seen.done()
 	return digester.Sum()
 }

@@ -76,10 +76,13 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 		return nil, usage("", "%s: no files to push", source)
 	}
 	bar.say("scan", source)
-	report, err := thorough().Run(ctx, m)
+	scanner := thorough()
+	scanner.Progress = func(e scan.Event) { bar.scanned(e, 0) }
+	report, err := scanner.Run(ctx, m)
 	if err != nil {
 		return nil, err
 	}
+	bar.again()
 	j := &pushJob{model: m, report: report, policy: p, from: from, renames: o.convert.Rename}
 	var planErr error
 	copt := o.convert
@@ -325,7 +328,7 @@ func (it *item) tap() oci.HashingTap {
 
 // artifact describes the upload. Files that the registry probably has are
 // hashed first, so that they need not be sent.
-func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[string]oci.File) (oci.Artifact, error) {
+func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[string]oci.File, bar *progress) (oci.Artifact, error) {
 	layers := make([]oci.Layer, len(j.items))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
@@ -336,7 +339,7 @@ func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[st
 		}
 		if prev, ok := previous[it.path]; ok && prev.Size == it.size() || it.plan == nil && it.file.Digest != "" {
 			g.Go(func() (err error) {
-				layers[i].Content.Digest, err = it.hash(ctx)
+				layers[i].Content.Digest, err = it.hash(ctx, bar)
 				layers[i].Content.Tap = nil
 				return err
 			})
@@ -347,13 +350,13 @@ func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[st
 }
 
 // hash reads the file once, for its digest and those of its tensors.
-func (it *item) hash(ctx context.Context) (string, error) {
+func (it *item) hash(ctx context.Context, bar *progress) (string, error) {
 	sum := sha256.New()
 	w := io.Writer(sum)
 	if it.header != nil {
 		w = hashingWriter{it.tap(), sum}
 	}
-	if err := it.copyTo(ctx, w); err != nil {
+	if err := it.copyTo(ctx, io.MultiWriter(w, bar.track("hash", it.path, it.size()))); err != nil {
 		return "", fmt.Errorf("%s: %w", it.path, err)
 	}
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -34,13 +33,13 @@ type scanOptions struct {
 // scanOutputs are the forms of the report.
 var scanOutputs = []struct {
 	name  string
-	print func(io.Writer, *scanOutput) error
+	print func(*page, *scanOutput) error
 }{
 	{"text", printScan},
-	{"json", func(w io.Writer, o *scanOutput) error { return printJSON(w, o) }},
-	{"sarif", printSARIF},
-	{"junit", printJUnit},
-	{"markdown", printMarkdown},
+	{"json", func(w *page, o *scanOutput) error { return printJSON(w, o) }},
+	{"sarif", func(w *page, o *scanOutput) error { return printSARIF(w, o) }},
+	{"junit", func(w *page, o *scanOutput) error { return printJUnit(w, o) }},
+	{"markdown", func(w *page, o *scanOutput) error { return printMarkdown(w, o) }},
 }
 
 func newScan(s *streams) *cobra.Command {
@@ -91,7 +90,7 @@ accepts do not count until they expire; unsafe ones always do.`,
 
 // scanRun is what the flags of a scan come to.
 type scanRun struct {
-	print      func(io.Writer, *scanOutput) error
+	print      func(*page, *scanOutput) error
 	failOn     scan.Verdict
 	baseline   *baseline
 	registry   oci.Options
@@ -167,13 +166,13 @@ func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) 
 	if run.baseline != nil {
 		out.Baseline = run.baseline.report(run.now)
 	}
-	bar.close()
+	bar.finish("scanned")
 	if o.writeBaseline != "" {
 		if err := writeDraft(s, out, o.writeBaseline); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(run.print(s.out, out), announceScan(s, out)); err != nil {
+	if err := errors.Join(run.print(s.page(), out), announceScan(s, out)); err != nil {
 		return err
 	}
 	return out.err()
@@ -202,8 +201,9 @@ func scanInto(ctx context.Context, s *streams, out *scanOutput, source string, s
 	if job.files, err = newScanSource(found.files, &o.selection); err != nil {
 		return err
 	}
+	bar.again()
 	bar.say("scan", source)
-	if job.model, job.report, err = job.files.run(ctx, found.name, run.memory); err != nil {
+	if job.model, job.report, err = job.files.run(ctx, found.name, run.memory, bar); err != nil {
 		return err
 	}
 	return out.add(ctx, job, func(f *scanFile, digest func() (string, error)) error {

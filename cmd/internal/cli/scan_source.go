@@ -234,7 +234,7 @@ func (p *pageSet) bytes() int64 {
 }
 
 // run makes the inventory and judges it. memory is that of scan.Scanner.
-func (s *scanSource) run(ctx context.Context, name string, memory int64) (*model.Model, *scan.Report, error) {
+func (s *scanSource) run(ctx context.Context, name string, memory int64, bar *progress) (*model.Model, *scan.Report, error) {
 	m, err := s.load(ctx, name)
 	if err != nil {
 		return nil, nil, err
@@ -248,6 +248,7 @@ func (s *scanSource) run(ctx context.Context, name string, memory int64) (*model
 	if len(m.Files) == 0 {
 		return nil, nil, usage("", "%s: --include and --exclude leave no file to scan", name)
 	}
-	r, err := scan.Scanner{Detectors: scan.Default(), Memory: memory}.Run(ctx, m)
+	tell := func(e scan.Event) { bar.scanned(e, s.bytesRead(e.Path)) }
+	r, err := scan.Scanner{Detectors: scan.Default(), Memory: memory, Progress: tell}.Run(ctx, m)
 	return m, r, err
 }

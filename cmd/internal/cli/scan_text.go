@@ -10,7 +10,7 @@ import (
 )
 
 // printScan writes the report for people at a terminal.
-func printScan(out io.Writer, o *scanOutput) error {
+func printScan(out *page, o *scanOutput) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "FILE\tFORMAT\tVERDICT")
 	for _, f := range o.Files {

@@ -76,7 +76,7 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 			return err
 		}
 	}
-	bar.close()
+	bar.finish("read")
 	return printVerified(s, o.output, checked, deep)
 }
 
@@ -152,13 +152,11 @@ func (c *checkedModel) deep(ctx context.Context, bar *progress) ([]attest.Check,
 		entries[e.Path] = e
 	}
 	byFile := map[string][]safetensors.TensorDigest{}
+	files = slices.DeleteFunc(files, func(f oci.File) bool { return entries[f.Path].Safetensors == nil })
+	bar.expect(len(files), sizeOfFiles(files))
 	for _, f := range files {
-		e, ok := entries[f.Path]
-		if !ok || e.Safetensors == nil {
-			continue
-		}
-		bar.say("read", f.Path)
-		if byFile[f.Path], err = c.deepFile(ctx, f, e.Safetensors); err != nil {
+		e := entries[f.Path]
+		if byFile[f.Path], err = c.deepFile(ctx, f, e.Safetensors, bar); err != nil {
 			return nil, err
 		}
 	}
@@ -169,7 +167,7 @@ func (c *checkedModel) deep(ctx context.Context, bar *progress) ([]attest.Check,
 		Detail: fmt.Sprintf("headers and tensors of %d files read from the registry; weights digest %s", len(byFile), c.predicate.WeightsDigest)}}, nil
 }
 
-func (c *checkedModel) deepFile(ctx context.Context, f oci.File, want *attest.SafetensorsInfo) ([]safetensors.TensorDigest, error) {
+func (c *checkedModel) deepFile(ctx context.Context, f oci.File, want *attest.SafetensorsInfo, bar *progress) ([]safetensors.TensorDigest, error) {
 	blob, err := c.store.Blob(ctx, f.Descriptor)
 	if err != nil {
 		return nil, err
@@ -184,10 +182,12 @@ func (c *checkedModel) deepFile(ctx context.Context, f oci.File, want *attest.Sa
 		return nil, err
 	}
 	digester := safetensors.NewDigester(header)
-	_, err = io.CopyBuffer(digester, body, make([]byte, 1<<20))
+	seen := bar.track("read", f.Path, f.Size)
+	_, err = io.CopyBuffer(io.MultiWriter(digester, seen), body, make([]byte, 1<<20))
 	if err := errors.Join(err, body.Close()); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
 	}
+	seen.done()
 	tensors, err := digester.Sum()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
