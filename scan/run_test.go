@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -391,7 +393,7 @@ func TestProgress(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun, done := map[string]int{}, map[string]int{}
-	s := Scanner{Detectors: Default(), Progress: func(e Event) {
+	s := scan.Scanner{Detectors: scan.Default(), Progress: func(e scan.Event) {
 		if e.Files != 40 || e.Size != 4 {
 			t.Errorf("%+v", e)
 		}
