@@ -69,7 +69,7 @@ func endAtSecond(stop func()) {
 func run(ctx context.Context, args []string, s *streams) int {
 	h := detectHost(args, s.getenv)
 	if h.metadata {
-		return report(s, printMetadata(s))
+		return report(s, printMetadata(s), h.name)
 	}
 	if h.debug {
 		fmt.Fprintf(s.err, "debug: %s %s, called as %s\n", program, buildVersion(), h.name)
@@ -79,11 +79,11 @@ func run(ctx context.Context, args []string, s *streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = fail(exitInterrupted, errors.New("interrupted"))
 	}
-	return report(s, err)
+	return report(s, err, cmd.CommandPath())
 }
 
 // isTerminal says whether a stream is a terminal that shows colours and moves

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +109,7 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 		return err
 	}
 	if len(m.Files) == 0 {
-		return usage("", "%s: no files to convert", in)
+		return usage("see what is there: ls "+policy.ShellQuote(in), "%s: no files to convert", in)
 	}
 	bar := o.progress.start(s)
 	defer bar.close()
@@ -137,7 +136,7 @@ func (o *convertOptions) options() (convert.Options, error) {
 
 func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, in, out string, opt convert.Options, output string, bar *progress) error {
 	if len(m.Files) != 1 {
-		return usage("", "%s holds %d files: convert one file, or a directory", in, len(m.Files))
+		return usage("weightseal convert "+policy.ShellQuote(in)+" OUTDIR", "%s holds %d files: convert one file, or a directory", in, len(m.Files))
 	}
 	f := m.Files[0]
 	if out == "" {
@@ -156,7 +155,7 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, 
 		return usage("make it first: mkdir -p "+policy.ShellQuote(parent), "%s is no directory", parent)
 	}
 	if sameFile(in, out) {
-		return usage("give OUT another name", "%s would be written over itself", in)
+		return usage("give OUT another name: weightseal convert "+policy.ShellQuote(in)+" OUT", "%s would be written over itself", in)
 	}
 	input, err := convert.OpenInput(ctx, m, f)
 	if err != nil {
@@ -170,7 +169,7 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, 
 	defer func() { _ = set.Close() }()
 	var done []convertedFile
 	if len(set.Plans) == 1 && from == nil {
-		if err := writePlan(ctx, set.Plans[0], out, bar); err != nil {
+		if err := writePlan(ctx, set.Plans[0], filepath.Base(out), out, bar); err != nil {
 			return fmt.Errorf("%s: %w", in, err)
 		}
 		done = []convertedFile{describePlan(set.Plans[0], in, out)}
@@ -211,7 +210,7 @@ func writeShards(ctx context.Context, m *model.Model, set *convert.Set, from *or
 			return nil, usage("give OUT another name", "%s is no regular file", target)
 		}
 		if sameFile(in, target) {
-			return nil, usage("give OUT another name", "%s would be written over itself", in)
+			return nil, usage("give OUT another name: weightseal convert "+policy.ShellQuote(in)+" OUT", "%s would be written over itself", in)
 		}
 		done[i].Input = in
 		if err := os.Rename(filepath.Join(staging, done[i].Output), target); err != nil {
@@ -441,7 +440,7 @@ func writeSet(ctx context.Context, m *model.Model, set *convert.Set, from *origi
 		if err != nil {
 			return nil, err
 		}
-		if err := writePlan(ctx, p, target, bar); err != nil {
+		if err := writePlan(ctx, p, p.Path, target, bar); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Source.Path, err)
 		}
 		done = append(done, describePlan(p, p.Source.Path, p.Path))
@@ -483,8 +482,8 @@ func expectSet(set *convert.Set, bar *progress) {
 
 // writePlan writes a converted file. It is shown under its own name: one source
 // may become several files.
-func writePlan(ctx context.Context, p *convert.Plan, target string, bar *progress) error {
-	seen := bar.track("convert", cmp.Or(p.Path, filepath.Base(target)), p.Size())
+func writePlan(ctx context.Context, p *convert.Plan, name, target string, bar *progress) error {
+	seen := bar.track("convert", name, p.Size())
 	if err := p.WriteFileProgress(ctx, target, seen.at); err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func runDiff(ctx context.Context, s *streams, a, b string, o *diffOptions) error
 		return err
 	}
 	if o.limit < 0 {
-		return usage("", "--limit %d: want 0 or more", o.limit)
+		return usage("--limit 0 lists all", "--limit %d: want 0 or more", o.limit)
 	}
 	opt, err := o.registry.options(s)
 	if err != nil {
@@ -182,10 +182,13 @@ func openSide(ctx context.Context, source string, opt oci.Options, o *diffOption
 		}
 	}
 	if len(byFile) == 0 {
-		if len(m.Files) == 0 {
-			return nil, usage("the globs are for both sides", "%s: --include and --exclude leave no file", source)
+		if len(m.Files) == 0 && len(o.selection.include)+len(o.selection.exclude) == 0 {
+			return nil, usage("see what is there: ls "+policy.ShellQuote(source), "%s: no files to compare", source)
 		}
-		return nil, fail(exitError, errors.New(source+": holds no weights"))
+		if len(m.Files) == 0 {
+			return nil, usage("the globs are for both sides: --include '*.safetensors' --include '*.bin'", "%s: --include and --exclude leave no file", source)
+		}
+		return nil, fail(exitError, errors.New(source+": holds no weights"), "see what it holds: weightseal inspect "+policy.ShellQuote(source))
 	}
 	sd.digest = weightsDigest(byFile)
 	return sd, nil

@@ -41,20 +41,20 @@ func (r *registryFlags) options(s *streams) (oci.Options, error) {
 		Concurrency: r.concurrency, UserAgent: program + "/" + strings.TrimPrefix(buildVersion(), "v"),
 	}
 	if r.concurrency < 1 {
-		return opt, usage("", "--concurrency %d: want at least 1", r.concurrency)
+		return opt, usage("--concurrency 4", "--concurrency %d: want at least 1", r.concurrency)
 	}
 	if !r.passwordStdin && r.username != "" {
-		return opt, usage("", "--username needs --password-stdin")
+		return opt, usage("echo \"$PASSWORD\" | weightseal ... --username "+policy.ShellQuote(r.username)+" --password-stdin", "--username needs --password-stdin")
 	}
 	if !r.passwordStdin {
 		return opt, nil
 	}
 	if r.username == "" {
-		return opt, usage("", "--password-stdin needs --username")
+		return opt, usage("--username NAME --password-stdin", "--password-stdin needs --username")
 	}
 	pw, err := readLine(s.in)
 	if err != nil {
-		return opt, usage("", "--password-stdin: %w", err)
+		return opt, usage("echo \"$PASSWORD\" | weightseal ... --username NAME --password-stdin", "--password-stdin: %w", err)
 	}
 	opt.Password = pw
 	return opt, nil
@@ -159,7 +159,7 @@ func localSource(path string) (model.Source, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case !looksRemote(path):
-		return nil, fail(exitError, fmt.Errorf("%s: no such file or directory", path),
+		return nil, fail(exitError, fmt.Errorf("%s: no such file or directory", path), missingHints(path)[0],
 			"a model in a registry is written REGISTRY/REPOSITORY:TAG, a layout on disk oci:DIR:TAG")
 	}
 	return nil, nil

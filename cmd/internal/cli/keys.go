@@ -26,7 +26,7 @@ func password(s *streams, confirm bool) func() ([]byte, error) {
 		if !s.inTTY {
 			line, err := readLine(s.in)
 			if errors.Is(err, io.ErrUnexpectedEOF) {
-				return nil, fail(exitUsage, errors.New("the key needs a password, and standard input is empty"), "set COSIGN_PASSWORD")
+				return nil, fail(exitUsage, errors.New("the key needs a password, and standard input is empty"), "set COSIGN_PASSWORD: export COSIGN_PASSWORD=...")
 			}
 			return []byte(line), err
 		}
@@ -36,7 +36,7 @@ func password(s *streams, confirm bool) func() ([]byte, error) {
 		}
 		again, err := ask(s, "once more: ")
 		if err == nil && !bytes.Equal(pw, again) {
-			err = fail(exitUsage, errors.New("the two passwords differ"))
+			err = fail(exitUsage, errors.New("the two passwords differ"), "run it again, or set it: COSIGN_PASSWORD=... weightseal keygen")
 		}
 		return pw, err
 	}
@@ -114,7 +114,7 @@ func trust(keys []string) (attest.Trust, error) {
 	for _, k := range keys {
 		pub, err := attest.LoadPublicKey(k)
 		if err != nil {
-			return t, fail(exitUsage, fmt.Errorf("--key %s: %w", k, err), "give the public half: cosign.pub")
+			return t, fail(exitUsage, fmt.Errorf("--key %s: %w", k, err), "give the public half: --key cosign.pub")
 		}
 		t.Keys = append(t.Keys, pub)
 	}

@@ -64,7 +64,7 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 		return err
 	}
 	if o.noVerify && len(o.keys) > 0 {
-		return usage("", "--key and --no-verify exclude each other")
+		return usage("leave one of them out: --key cosign.pub verifies, --no-verify does not", "--key and --no-verify exclude each other")
 	}
 	if err := o.progress.check(); err != nil {
 		return err
@@ -144,7 +144,7 @@ func (o *pullOptions) verdict() (scan.Verdict, error) {
 	}
 	v, err := scan.ParseVerdict(o.failOn)
 	if err != nil {
-		return 0, usage("", "--fail-on: %w", err)
+		return 0, usage("--fail-on review", "--fail-on: %w", err)
 	}
 	return v, nil
 }

@@ -86,7 +86,7 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 			"a push is signed: --key is missing")
 	}
 	if o.key != "" && o.noSign {
-		return usage("", "--key and --no-sign exclude each other")
+		return usage("leave one of them out: --key cosign.key signs, --no-sign does not", "--key and --no-sign exclude each other")
 	}
 	opt, err := o.registry.options(s)
 	if err != nil {

@@ -113,23 +113,23 @@ func (o *scanOptions) check(s *streams, sources []string) (*scanRun, error) {
 	}
 	var err error
 	if run.failOn, err = scan.ParseVerdict(o.failOn); err != nil {
-		return nil, usage("", "--fail-on: %w", err)
+		return nil, usage("--fail-on review", "--fail-on: %w", err)
 	}
 	if run.stdinLimit, err = parseSize(o.stdinLimit); err != nil {
-		return nil, usage("", "--stdin-limit %q: %w", o.stdinLimit, err)
+		return nil, usage("a size is a number with a unit: --stdin-limit 10GB", "--stdin-limit %q: %w", o.stdinLimit, err)
 	}
 	if run.memory, err = parseSize(o.memory); err != nil {
-		return nil, usage("", "--memory %q: %w", o.memory, err)
+		return nil, usage("a size is a number with a unit: --memory 64MiB", "--memory %q: %w", o.memory, err)
 	}
 	if err := o.progress.check(); err != nil {
 		return nil, err
 	}
 	if slices.Contains(sources, "-") {
 		if o.registry.passwordStdin {
-			return nil, usage("", "--password-stdin and - both want standard input")
+			return nil, usage("put the archive into a file: weightseal scan FILE", "--password-stdin and - both want standard input")
 		}
 		if slices.Index(sources, "-") != len(sources)-1-slices.Index(reversed(sources), "-") {
-			return nil, usage("", "- is there twice: there is one standard input")
+			return nil, usage("weightseal scan -", "- is there twice: there is one standard input")
 		}
 	}
 	if o.baseline != "" {
@@ -264,7 +264,7 @@ func writeDraft(s *streams, out *scanOutput, path string) error {
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return usage("", "--write-baseline: %w", err)
+		return usage("choose a name that is not there yet: --write-baseline NEW.json", "--write-baseline: %w", err)
 	}
 	_, err = f.Write(b)
 	if err := errors.Join(err, f.Close()); err != nil {

@@ -266,20 +266,34 @@ func printVerified(s *streams, output string, c *checkedModel, deep []attest.Che
 			return err
 		}
 	default:
-		fmt.Fprintf(s.out, "%s\n", c.store.Reference(digest))
-		for _, ch := range checks {
-			mark := "checked    "
-			if !ch.Done {
-				mark = "not checked"
-			}
-			fmt.Fprintf(s.out, "  %s  %s: %s\n", mark, ch.Name, printable(ch.Detail))
-		}
-		fmt.Fprintf(s.out, "  %s, ST%d, policy %s: %s\n", result, level, c.decision.Policy, allowedText(c.decision))
-		for _, r := range reasons {
-			fmt.Fprintf(s.out, "    %s\n", printable(r))
-		}
+		c.printChecks(s.page(), checks, result, level, reasons)
 	}
 	return denied(s, c.decision)
+}
+
+// printChecks says to people what was checked, and what came of it.
+func (c *checkedModel) printChecks(p *page, checks []attest.Check, result string, level int, reasons []string) {
+	fmt.Fprintln(p, p.paint(strong, c.store.Reference(c.subject.Digest.String())))
+	for _, ch := range checks {
+		mark, st := "checked", good
+		if !ch.Done {
+			mark, st = "not checked", doubtful
+		}
+		room := 0
+		if p.columns > 0 {
+			room = max(p.columns-15, 20)
+		}
+		head := p.paint(st, padded(mark, 11, false))
+		for _, l := range wrapped(ch.Name+": "+printable(ch.Detail), room) {
+			fmt.Fprintf(p, "  %s  %s\n", head, l)
+			head = padded("", 11, false)
+		}
+	}
+	allowed := allowedText(c.decision)
+	fmt.Fprintf(p, "  %s, ST%d, policy %s: %s\n", p.paint(verdictStyle(result), result), level, c.decision.Policy, p.paint(verdictStyle(allowed), allowed))
+	for _, r := range reasons {
+		p.paragraph("    ", printable(r))
+	}
 }
 
 func allowedText(d *policy.Decision) string {
