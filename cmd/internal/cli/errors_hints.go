@@ -106,7 +106,7 @@ func policyHints(err error, called string) []string {
 	case strings.HasSuffix(called, " diff"):
 		return []string{"all of them: --limit 0 --output json"}
 	case strings.HasSuffix(called, " scan"):
-		return []string{"what the rules mean: https://github.com/weightseal/weightseal/blob/main/docs/rules.md; to accept a finding: --write-baseline baseline.json"}
+		return []string{"what each rule means: " + toolURI + "/blob/main/docs/rules.md", "what is acceptable, for a colleague to sign: --write-baseline baseline.json"}
 	case strings.HasSuffix(called, " push"):
 		return []string{"see every file's decision: --dry-run"}
 	}

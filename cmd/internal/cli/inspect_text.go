@@ -15,7 +15,7 @@ const inspectBar = 24
 const listedDetails = 10
 
 func barColumn() column {
-	return column{least: 6, drop: 1, cut: func(bar string, n int) string {
+	return column{least: 8, drop: 1, first: true, cut: func(bar string, n int) string {
 		return barText(float64(strings.Count(bar, "█"))/float64(textWidth(bar)), n)
 	}}
 }

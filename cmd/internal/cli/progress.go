@@ -272,7 +272,7 @@ func (b *progress) finish(verb string) {
 
 func (b *progress) summary(verb string) string {
 	in := b.now().Sub(b.started)
-	if b.carried == 0 && b.scannedFiles > 0 {
+	if b.carried == 0 && b.scannedFiles > 0 && in >= time.Second {
 		return fmt.Sprintf("%s %s in %s", verb, plural(b.scannedFiles, "file"), durationText(in))
 	}
 	if b.carried == 0 {

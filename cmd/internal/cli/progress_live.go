@@ -294,6 +294,9 @@ func cutName(path string, n int) string {
 		return path
 	}
 	if m := shardName.FindStringSubmatchIndex(path); m != nil {
+		if bare := path[:m[5]]; textWidth(bare) <= n { // without .safetensors
+			return bare
+		}
 		path = path[:m[0]] + " " + path[m[2]:m[3]] + "/" + path[m[4]:m[5]]
 	}
 	return cutMiddle(path, n)

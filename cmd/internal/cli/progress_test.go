@@ -234,7 +234,7 @@ func TestFrameText(t *testing.T) {
 			"0 of 3 files    16%\n",
 		40: "upload    model 1/2         25%     16s\n" +
 			"all       0 of 3 files      16%     26s\n",
-		80: "upload    model 1/2                     25%      1.0/4.0 GB  190.0 MB/s     16s\n" +
+		80: "upload    model-00001-of-00002          25%      1.0/4.0 GB  190.0 MB/s     16s\n" +
 			"all       0 of 3 files                  16%      1.0/6.0 GB  190.0 MB/s     26s\n",
 		120: "upload    model-00001-of-00002.safetensors             █████░░░░░░░░░░░░░░░░░   25%      1.0/4.0 GB  190.0 MB/s     16s\n" +
 			"all       0 of 3 files                                 ███░░░░░░░░░░░░░░░░░░░   16%      1.0/6.0 GB  190.0 MB/s     26s\n",
