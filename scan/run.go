@@ -58,17 +58,31 @@ type Scanner struct {
 	// Memory is how many bytes the values of one pickle may take, by
 	// estimate; 0 is DefaultMemory. A pickle that needs more is Unknown.
 	Memory int64
+	// Progress, unless nil, is told when the scan of a file begins and ends. It is
+	// never called twice at the same time.
+	Progress func(Event)
+}
+
+// Event reports that the scan of a file begins, or is done.
+type Event struct {
+	Path  string
+	Size  int64 // of the file, in bytes; a scan reads part of it
+	Files int   // of the model
+	Done  bool
 }
 
 // Run is as the function Run.
 func (s Scanner) Run(ctx context.Context, m *model.Model) (*Report, error) {
 	files := make([]FileReport, len(m.Files))
 	next := make(chan int)
+	tell := s.teller(len(m.Files))
 	var wg sync.WaitGroup
 	for range max(1, min(runtime.GOMAXPROCS(0), maxWorkers, len(m.Files))) {
 		wg.Go(func() {
 			for i := range next {
+				tell(m.Files[i], false)
 				files[i] = s.scanFile(ctx, m, m.Files[i])
+				tell(m.Files[i], true)
 			}
 		})
 	}
@@ -86,6 +100,19 @@ feed:
 		return nil, err
 	}
 	return summarise(files), nil
+}
+
+// teller gives Progress one event after the other.
+func (s Scanner) teller(files int) func(f model.File, done bool) {
+	if s.Progress == nil {
+		return func(model.File, bool) {}
+	}
+	var mu sync.Mutex
+	return func(f model.File, done bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		s.Progress(Event{Path: f.Path, Size: f.Size, Files: files, Done: done})
+	}
 }
 
 func summarise(files []FileReport) *Report {

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -374,5 +376,37 @@ func TestJSON(t *testing.T) {
 func must(_ int, err error) {
 	if err != nil {
 		panic(err)
+	}
+}
+
+// TestProgress: each file begins and is done once, in that order.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 40 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.txt", i)), []byte("text"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := model.Load(t.Context(), "m", model.Dir(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, done := map[string]int{}, map[string]int{}
+	s := scan.Scanner{Detectors: scan.Default(), Progress: func(e scan.Event) {
+		if e.Files != 40 || e.Size != 4 {
+			t.Errorf("%+v", e)
+		}
+		if !e.Done {
+			begun[e.Path]++
+		} else if done[e.Path]++; begun[e.Path] != done[e.Path] {
+			t.Errorf("%s is done before it begins", e.Path)
+		}
+	}}
+	if _, err := s.Run(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if len(begun) != 40 || len(done) != 40 {
+		t.Errorf("%d begin, %d are done", len(begun), len(done))
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weightseal/weightseal/attest"
+	"github.com/weightseal/weightseal/policy"
 )
 
 // What is read of a signature, a predicate or an envelope, in bytes.
@@ -69,7 +70,7 @@ func newVerifyBlob(s *streams) *cobra.Command {
 				return err
 			}
 			if signature == "" {
-				return usage("", "--signature is missing")
+				return usage("name the file with the signature: --signature "+policy.ShellQuote(args[0]+".sig"), "--signature is missing")
 			}
 			sig, err := readLimited(signature, maxSignatureFile)
 			if err != nil {
@@ -104,7 +105,7 @@ with the predicate in --predicate, as a DSSE envelope on standard output or in
 				return usage(cmd.CommandPath()+" --help", "missing argument FILE (usage: %s)", cmd.UseLine())
 			}
 			if predicate == "" || predicateType == "" {
-				return usage("", "--predicate and --type are both needed")
+				return usage("--type https://slsa.dev/provenance/v1 --predicate provenance.json", "--predicate and --type are both needed")
 			}
 			signer, err := blobSigner(s, key)
 			if err != nil {
@@ -131,7 +132,7 @@ func attestFiles(ctx context.Context, files []string, predicateType, predicateFi
 		return nil, err
 	}
 	if !json.Valid(predicate) {
-		return nil, usage("", "--predicate %s: not JSON", predicateFile)
+		return nil, usage("see where it breaks: python3 -m json.tool "+policy.ShellQuote(predicateFile), "--predicate %s: not JSON", predicateFile)
 	}
 	var subjects []attest.BlobSubject
 	for _, file := range files {
@@ -141,7 +142,7 @@ func attestFiles(ctx context.Context, files []string, predicateType, predicateFi
 		}
 		name := filepath.Base(file)
 		if slices.ContainsFunc(subjects, func(b attest.BlobSubject) bool { return b.Name == name }) {
-			return nil, usage("", "two files are called %s: the statement could not tell them apart", name)
+			return nil, usage("give one of them another name: mv "+policy.ShellQuote(file)+" NEW-"+policy.ShellQuote(name), "two files are called %s: the statement could not tell them apart", name)
 		}
 		subjects = append(subjects, attest.BlobSubject{Name: name, Digest: digest})
 	}
@@ -172,7 +173,7 @@ says that it is not so.`,
 				return err
 			}
 			if signature == "" || predicateType == "" {
-				return usage("", "--signature and --type are both needed")
+				return usage("--signature "+policy.ShellQuote(args[0]+".intoto.json")+" --type https://slsa.dev/provenance/v1", "--signature and --type are both needed")
 			}
 			envelope, err := readLimited(signature, maxStatementFile)
 			if err != nil {
@@ -248,7 +249,7 @@ func readLimited(path string, most int64) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(b)) > most {
-		err = fail(exitError, fmt.Errorf("%s: larger than %d bytes", path, most))
+		err = fail(exitError, fmt.Errorf("%s: larger than %d bytes", path, most), "is it the right file? ls -l "+policy.ShellQuote(path))
 	}
 	return b, err
 }

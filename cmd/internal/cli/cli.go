@@ -35,7 +35,7 @@ type streams struct {
 func Main(args, environ []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, func() { endAtSecond(stop) })
 	vars := variables(environ)
 	ctx, gone := context.WithCancel(ctx)
 	defer gone()
@@ -50,11 +50,26 @@ func Main(args, environ []string) int {
 	return run(ctx, args, s)
 }
 
+// endAtSecond lets a second signal end the program at once. A terminal whose
+// cursor is hidden gets it back first.
+func endAtSecond(stop func()) {
+	if !isTerminal(os.Stderr) {
+		stop()
+		return
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	stop()
+	<-again
+	fmt.Fprint(os.Stderr, showCursor)
+	os.Exit(exitInterrupted)
+}
+
 // run executes one command line and reports its error, if it ends in one.
 func run(ctx context.Context, args []string, s *streams) int {
 	h := detectHost(args, s.getenv)
 	if h.metadata {
-		return report(s, printMetadata(s))
+		return report(s, printMetadata(s), h.name)
 	}
 	if h.debug {
 		fmt.Fprintf(s.err, "debug: %s %s, called as %s\n", program, buildVersion(), h.name)
@@ -64,11 +79,11 @@ func run(ctx context.Context, args []string, s *streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = fail(exitInterrupted, errors.New("interrupted"))
 	}
-	return report(s, err)
+	return report(s, err, cmd.CommandPath())
 }
 
 // isTerminal says whether a stream is a terminal that shows colours and moves

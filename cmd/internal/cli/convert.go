@@ -109,7 +109,7 @@ func runConvert(ctx context.Context, s *streams, in, out string, o *convertOptio
 		return err
 	}
 	if len(m.Files) == 0 {
-		return usage("", "%s: no files to convert", in)
+		return usage("see what is there: ls "+policy.ShellQuote(in), "%s: no files to convert", in)
 	}
 	bar := o.progress.start(s)
 	defer bar.close()
@@ -136,7 +136,7 @@ func (o *convertOptions) options() (convert.Options, error) {
 
 func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, in, out string, opt convert.Options, output string, bar *progress) error {
 	if len(m.Files) != 1 {
-		return usage("", "%s holds %d files: convert one file, or a directory", in, len(m.Files))
+		return usage("weightseal convert "+policy.ShellQuote(in)+" OUTDIR", "%s holds %d files: convert one file, or a directory", in, len(m.Files))
 	}
 	f := m.Files[0]
 	if out == "" {
@@ -155,7 +155,7 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, 
 		return usage("make it first: mkdir -p "+policy.ShellQuote(parent), "%s is no directory", parent)
 	}
 	if sameFile(in, out) {
-		return usage("give OUT another name", "%s would be written over itself", in)
+		return usage("give OUT another name: weightseal convert "+policy.ShellQuote(in)+" OUT", "%s would be written over itself", in)
 	}
 	input, err := convert.OpenInput(ctx, m, f)
 	if err != nil {
@@ -169,15 +169,14 @@ func convertFile(ctx context.Context, s *streams, m *model.Model, from *origin, 
 	defer func() { _ = set.Close() }()
 	var done []convertedFile
 	if len(set.Plans) == 1 && from == nil {
-		bar.say("convert", f.Path)
-		if err := set.Plans[0].WriteFile(ctx, out); err != nil {
+		if err := writePlan(ctx, set.Plans[0], filepath.Base(out), out, bar); err != nil {
 			return fmt.Errorf("%s: %w", in, err)
 		}
 		done = []convertedFile{describePlan(set.Plans[0], in, out)}
 	} else if done, err = writeShards(ctx, m, set, from, in, out, bar); err != nil {
 		return err
 	}
-	bar.close()
+	bar.finish("wrote")
 	noteRename(s, opt, done)
 	return printConverted(s, output, done)
 }
@@ -211,7 +210,7 @@ func writeShards(ctx context.Context, m *model.Model, set *convert.Set, from *or
 			return nil, usage("give OUT another name", "%s is no regular file", target)
 		}
 		if sameFile(in, target) {
-			return nil, usage("give OUT another name", "%s would be written over itself", in)
+			return nil, usage("give OUT another name: weightseal convert "+policy.ShellQuote(in)+" OUT", "%s would be written over itself", in)
 		}
 		done[i].Input = in
 		if err := os.Rename(filepath.Join(staging, done[i].Output), target); err != nil {
@@ -340,7 +339,7 @@ func convertDir(ctx context.Context, s *streams, m *model.Model, from *origin, o
 	if err := publishDir(staging, out, false); err != nil {
 		return err
 	}
-	bar.close()
+	bar.finish("wrote")
 	noteRename(s, opt, done)
 	if len(set.Plans) == 0 {
 		fmt.Fprintf(s.err, "warning: no file to convert to %s: all were copied\n", opt.To)
@@ -435,13 +434,13 @@ func checkWeights(ctx context.Context, m *model.Model, f model.File) error {
 
 func writeSet(ctx context.Context, m *model.Model, set *convert.Set, from *origin, dir string, bar *progress) ([]convertedFile, error) {
 	var done []convertedFile
+	expectSet(set, bar)
 	for _, p := range set.Plans {
-		bar.say("convert", p.Source.Path)
 		target, err := makeParent(dir, p.Path)
 		if err != nil {
 			return nil, err
 		}
-		if err := p.WriteFile(ctx, target); err != nil {
+		if err := writePlan(ctx, p, p.Path, target, bar); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Source.Path, err)
 		}
 		done = append(done, describePlan(p, p.Source.Path, p.Path))
@@ -457,12 +456,11 @@ func writeSet(ctx context.Context, m *model.Model, set *convert.Set, from *origi
 		done = append(done, convertedFile{Input: f.From, Output: f.Path, Size: int64(len(f.Content))})
 	}
 	for _, f := range set.Kept {
-		bar.say("copy", f.Path)
 		target, err := makeParent(dir, f.Path)
 		if err != nil {
 			return nil, err
 		}
-		if err := copyFile(ctx, m, f, target); err != nil {
+		if err := copyFile(ctx, m, f, target, bar); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
 		done = append(done, convertedFile{Input: f.Path, Output: f.Path, Size: f.Size})
@@ -470,12 +468,36 @@ func writeSet(ctx context.Context, m *model.Model, set *convert.Set, from *origi
 	return done, checkOrigin(ctx, set, from, dir, bar)
 }
 
+// expectSet says what writing the set will take.
+func expectSet(set *convert.Set, bar *progress) {
+	var bytes int64
+	for _, p := range set.Plans {
+		bytes += p.Size()
+	}
+	for _, f := range set.Kept {
+		bytes += f.Size
+	}
+	bar.expect(len(set.Plans)+len(set.Kept), bytes)
+}
+
+// writePlan writes a converted file. It is shown under its own name: one source
+// may become several files.
+func writePlan(ctx context.Context, p *convert.Plan, name, target string, bar *progress) error {
+	seen := bar.track("convert", name, p.Size())
+	if err := p.WriteFileProgress(ctx, target, seen.at); err != nil {
+		return err
+	}
+	seen.done()
+	return nil
+}
+
 func makeParent(dir, path string) (string, error) {
 	target := filepath.Join(dir, filepath.FromSlash(path))
 	return target, os.MkdirAll(filepath.Dir(target), 0o755)
 }
 
-func copyFile(ctx context.Context, m *model.Model, f model.File, target string) error {
+func copyFile(ctx context.Context, m *model.Model, f model.File, target string, bar *progress) error {
+	seen := bar.track("copy", f.Path, f.Size)
 	blob, err := m.Open(ctx, f.Path)
 	if err != nil {
 		return err
@@ -485,8 +507,11 @@ func copyFile(ctx context.Context, m *model.Model, f model.File, target string) 
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, &contextReader{ctx: ctx, r: io.NewSectionReader(blob, 0, blob.Size())})
-	return errors.Join(err, blob.Unchanged(), out.Close())
+	_, err = io.Copy(io.MultiWriter(out, seen), &contextReader{ctx: ctx, r: io.NewSectionReader(blob, 0, blob.Size())})
+	if err = errors.Join(err, blob.Unchanged(), out.Close()); err == nil {
+		seen.done()
+	}
+	return err
 }
 
 // convertedFile is what convert prints about a file as JSON.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -105,7 +106,7 @@ func runDiff(ctx context.Context, s *streams, a, b string, o *diffOptions) error
 		return err
 	}
 	if o.limit < 0 {
-		return usage("", "--limit %d: want 0 or more", o.limit)
+		return usage("--limit 0 lists all", "--limit %d: want 0 or more", o.limit)
 	}
 	opt, err := o.registry.options(s)
 	if err != nil {
@@ -127,7 +128,7 @@ func runDiff(ctx context.Context, s *streams, a, b string, o *diffOptions) error
 	if err != nil {
 		return err
 	}
-	bar.close()
+	bar.finish("read")
 	if o.output == "json" {
 		err = printJSON(s.out, out)
 	} else {
@@ -168,7 +169,7 @@ func openSide(ctx context.Context, source string, opt oci.Options, o *diffOption
 	sd := &side{source: source, model: m, sel: o.selectPath, tensors: map[string]sideTensor{}, open: map[string]*weights{}}
 	byFile := map[string][]safetensors.TensorDigest{}
 	for _, f := range m.Files {
-		tensors, err := fileTensors(ctx, m, f, o.selectPath, bar)
+		tensors, err := fileTensors(ctx, m, f, o.selectPath, shownPath(source, f.Path), bar)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
@@ -181,10 +182,13 @@ func openSide(ctx context.Context, source string, opt oci.Options, o *diffOption
 		}
 	}
 	if len(byFile) == 0 {
-		if len(m.Files) == 0 {
-			return nil, usage("the globs are for both sides", "%s: --include and --exclude leave no file", source)
+		if len(m.Files) == 0 && len(o.selection.include)+len(o.selection.exclude) == 0 {
+			return nil, usage("see what is there: ls "+policy.ShellQuote(source), "%s: no files to compare", source)
 		}
-		return nil, fail(exitError, errors.New(source+": holds no weights"))
+		if len(m.Files) == 0 {
+			return nil, usage("the globs are for both sides: --include '*.safetensors' --include '*.bin'", "%s: --include and --exclude leave no file", source)
+		}
+		return nil, fail(exitError, errors.New(source+": holds no weights"), "see what it holds: weightseal inspect "+policy.ShellQuote(source))
 	}
 	sd.digest = weightsDigest(byFile)
 	return sd, nil
@@ -209,14 +213,21 @@ func (sd *side) close() {
 	}
 }
 
-func fileTensors(ctx context.Context, m *model.Model, f model.File, selectPath string, bar *progress) ([]safetensors.TensorDigest, error) {
+// shownPath names a file of one of two models: both may have one of that path.
+func shownPath(source, path string) string {
+	if filepath.Base(source) == path {
+		return source
+	}
+	return strings.TrimSuffix(source, "/") + "/" + path
+}
+
+func fileTensors(ctx context.Context, m *model.Model, f model.File, selectPath, name string, bar *progress) ([]safetensors.TensorDigest, error) {
 	w, err := openWeights(ctx, m, f, selectPath)
 	if err != nil || w == nil {
 		return nil, err
 	}
 	defer w.close()
-	bar.say("read", f.Path)
-	tensors, err := w.digests(ctx)
+	tensors, err := w.digests(ctx, bar, name)
 	if tensors == nil && err == nil {
 		tensors = []safetensors.TensorDigest{}
 	}

@@ -58,17 +58,23 @@ func usage(hint, format string, args ...any) error {
 	return f
 }
 
-// report prints an error and gives the exit code.
-func report(s *streams, err error) int {
+// report prints an error with what to do about it, and gives the exit code.
+// called is the command that ends in it.
+func report(s *streams, err error, called string) int {
 	if err == nil {
 		return exitOK
 	}
 	f := classify(err)
+	p := s.errPage()
 	if !f.told {
-		fmt.Fprintf(s.err, "error: %s\n", printable(f.err.Error()))
+		fmt.Fprintf(p, "%s %s\n", p.paint(bad, "error:"), printable(f.err.Error()))
 	}
-	for _, h := range f.hints {
-		fmt.Fprintf(s.err, "hint: %s\n", printable(h))
+	hints := f.hints
+	if len(hints) == 0 {
+		hints = lastHints(f, called)
+	}
+	for _, h := range hints {
+		fmt.Fprintf(p, "%s %s\n", p.paint(doubtful, "hint:"), printable(h))
 	}
 	return f.code
 }
@@ -183,13 +189,13 @@ func classifyWorld(err error) (int, []string) {
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted, nil
 	case errors.As(err, &unknown):
-		return exitUsage, nil
+		return exitUsage, []string{oneOfHint("policy", unknown.Name, unknown.Known)}
 	case errors.Is(err, model.ErrChanged):
 		return exitError, []string{"try again when nobody writes to it"}
 	case errors.As(err, &reference):
 		return exitUsage, []string{"a reference is REGISTRY/REPOSITORY:TAG, or oci:DIR:TAG for a layout on disk"}
 	case errors.Is(err, oci.ErrUnauthorized):
-		return exitNetwork, []string{"log in first: weightseal login REGISTRY"}
+		return exitNetwork, []string{"log in first: " + loginCommand(err)}
 	case errors.As(err, new(*oci.HelperError)):
 		return exitError, []string{"docker's config.json names this helper (credsStore, credHelpers): install it, or give another file: --registry-config FILE"}
 	case errors.As(err, &network), errors.Is(err, oci.ErrNotFound):
@@ -210,9 +216,9 @@ func networkHints(err error) []string {
 	case errors.As(err, &tlsRecord), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return []string{"a registry without TLS needs --plain-http"}
 	case errors.Is(err, oci.ErrNotFound):
-		return []string{"look at the name and the tag: no tag means latest"}
+		return notFoundHints(err)
 	case errors.As(err, &dns), errors.As(err, &op):
-		return []string{"is the registry's name right, and does it answer?"}
+		return unreachableHints(err)
 	}
 	return nil
 }

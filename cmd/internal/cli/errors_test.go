@@ -42,7 +42,7 @@ func TestClassify(t *testing.T) {
 func TestNextStepIsAHint(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	report(&streams{err: &out}, &torch.UnsupportedError{Path: "w", What: "sparse tensor", Next: "save w.to_dense()"})
+	report(&streams{err: &out}, &torch.UnsupportedError{Path: "w", What: "sparse tensor", Next: "save w.to_dense()"}, program)
 	if got := out.String(); strings.Count(got, "to_dense") != 1 || !strings.HasSuffix(got, "\nhint: save w.to_dense()\n") {
 		t.Errorf("%s", got)
 	}

@@ -54,15 +54,15 @@ func (r *registryFlags) options(s *streams) (oci.Options, error) {
 		Concurrency: r.concurrency, UserAgent: program + "/" + strings.TrimPrefix(buildVersion(), "v"),
 	}
 	if r.concurrency < 1 {
-		return opt, usage("", "--concurrency %d: want at least 1", r.concurrency)
+		return opt, usage("--concurrency 4", "--concurrency %d: want at least 1", r.concurrency)
 	}
 	var err error
 	switch {
 	case r.passwordStdin && r.username == "":
-		return opt, usage("", "--password-stdin needs --username")
+		return opt, usage("--username NAME --password-stdin", "--password-stdin needs --username")
 	case r.passwordStdin:
 		if opt.Password, err = readLine(s.in); err != nil {
-			return opt, usage("", "--password-stdin: %w", err)
+			return opt, usage("echo \"$PASSWORD\" | weightseal ... --username NAME --password-stdin", "--password-stdin: %w", err)
 		}
 	case r.username != "" && s.inTTY:
 		pw, err := ask(s, "password of "+printable(r.username)+": ")
@@ -71,7 +71,7 @@ func (r *registryFlags) options(s *streams) (oci.Options, error) {
 		}
 		opt.Password = string(pw)
 	case r.username != "":
-		return opt, usage("", "--username needs --password-stdin")
+		return opt, usage("echo \"$PASSWORD\" | weightseal ... --username "+policy.ShellQuote(r.username)+" --password-stdin", "--username needs --password-stdin")
 	}
 	return opt, nil
 }
@@ -133,7 +133,7 @@ func openModel(ctx context.Context, source string, opt oci.Options) (*model.Mode
 	if err != nil || found.store == nil {
 		return m, nil, err
 	}
-	from := &origin{store: found.store, statement: attest.Origin{URI: found.store.Reference(found.digest)}}
+	from := &origin{store: found.store, digest: found.digest, statement: attest.Origin{URI: found.store.Reference(found.digest)}}
 	for _, f := range m.Files {
 		from.statement.Files = append(from.statement.Files, attest.OriginFile{Path: f.Path, Digest: f.Digest})
 	}
@@ -178,6 +178,7 @@ func findSource(ctx context.Context, source string, opt oci.Options) (*foundSour
 // digest, with its files.
 type origin struct {
 	store     oci.Store
+	digest    string // of the manifest
 	statement attest.Origin
 }
 
@@ -193,7 +194,7 @@ func localSource(path string) (model.Source, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case !looksRemote(path):
-		return nil, fail(exitError, fmt.Errorf("%s: no such file or directory", path),
+		return nil, fail(exitError, fmt.Errorf("%s: no such file or directory", path), missingHints(path)[0],
 			"a model in a registry is written REGISTRY/REPOSITORY:TAG, a layout on disk oci:DIR:TAG")
 	}
 	return nil, nil

@@ -17,7 +17,7 @@ func compileGlobs(flag string, patterns []string) (globs, error) {
 	for _, p := range patterns {
 		re, ok := compileGlob(strings.TrimSuffix(strings.TrimPrefix(p, "./"), "/"), globExpression)
 		if !ok {
-			return nil, usage("", "--%s %q: not a glob", flag, p)
+			return nil, usage("such as --"+flag+" '*.bin'", "--%s %q: not a glob", flag, p)
 		}
 		out = append(out, re)
 	}

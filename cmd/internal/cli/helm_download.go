@@ -44,7 +44,7 @@ func newHelmDownload(s *streams) *cobra.Command {
 		Args:   exactArgs("CERT", "KEY", "CA", "URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] != "" || args[1] != "" {
-				return usage("", "certificates of a client are not supported for %s://", helmplugin.Scheme)
+				return usage("leave out --cert-file and --key-file; --ca-file ca.pem names an authority", "certificates of a client are not supported for %s://", helmplugin.Scheme)
 			}
 			return runHelmDownload(cmd.Context(), s, args[2], args[3])
 		},

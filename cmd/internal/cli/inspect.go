@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
 	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
 	"github.com/weightseal/weightseal/model"
-	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/policy"
 )
 
 type inspectOptions struct {
@@ -23,6 +24,9 @@ type inspectOptions struct {
 	progress   progressFlags
 	selectPath string
 	digests    bool
+	tensors    bool
+	tree       bool
+	trust      trustFlags
 	output     string
 }
 
@@ -32,8 +36,16 @@ func newInspect(s *streams) *cobra.Command {
 		Use:   "inspect SOURCE",
 		Short: "Show tensors, dtypes, sizes, metadata and attestations",
 		Long: `Show what a model holds: a directory, a file, oci:DIR[:TAG] or a reference in a
-registry. Only headers, directories and pickles are read; with --digests every tensor is.`,
+registry. Only headers, directories and pickles are read; with --digests every tensor is.
+
+The picture has the files, the dtypes and the groups of layers, which are found from the
+names of the tensors: h.{0..11}.attn is a part that all twelve layers have. --tree shows
+all names as a tree, layers with the same tensors folded into one, and --tensors lists
+every tensor. Of a model in a registry it is said whether it is attested, and with --key
+whether one of these keys has signed it.`,
 		Example: `  weightseal inspect model.safetensors
+  weightseal inspect model.safetensors --tree
+  weightseal inspect registry.example/team/model:v1 --key cosign.pub
   weightseal inspect registry.example/team/model:v1 --output json`,
 		Args: exactArgs("SOURCE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,6 +55,9 @@ registry. Only headers, directories and pickles are read; with --digests every t
 	f := cmd.Flags()
 	f.StringVar(&o.selectPath, "select", "", "`path` of the weights in a nested checkpoint, such as state_dict")
 	f.BoolVar(&o.digests, "digests", false, "read the tensors, and show their digests and the weights digest")
+	f.BoolVar(&o.tree, "tree", false, "show the names of all tensors as a tree, layers that are the same folded")
+	f.BoolVar(&o.tensors, "tensors", false, "list every tensor")
+	o.trust.add(f)
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	o.selection.add(f)
 	o.registry.add(f)
@@ -57,7 +72,9 @@ type inspection struct {
 	Artifact      *artifactView   `json:"artifact,omitempty"`
 	Parameters    int64           `json:"parameters"`
 	Tensors       int             `json:"tensors"`
+	TensorBytes   int64           `json:"tensorBytes"`
 	DTypes        map[string]int  `json:"dtypes"`
+	Groups        []tensorGroup   `json:"groups,omitempty"` // of layers, by names; the largest first
 	WeightsDigest string          `json:"weightsDigest,omitempty"`
 	Files         []inspectedFile `json:"files"`
 }
@@ -67,6 +84,7 @@ type artifactView struct {
 	MediaType    string            `json:"mediaType"`
 	ArtifactType string            `json:"artifactType,omitempty"`
 	Size         int64             `json:"size"`
+	Trust        trustView         `json:"trust"`
 	Attestations []attestationView `json:"attestations"` // found, not verified
 }
 
@@ -108,6 +126,10 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	if err != nil {
 		return err
 	}
+	trusted, err := o.trust.optional(s)
+	if err != nil {
+		return err
+	}
 	m, from, err := openModel(ctx, source, opt)
 	if err != nil {
 		return err
@@ -118,13 +140,13 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 	bar := o.progress.start(s)
 	defer bar.close()
 	in := inspection{SchemaVersion: 1, Source: source, DTypes: map[string]int{}, Files: []inspectedFile{}}
-	if in.Artifact, err = viewArtifact(ctx, source, from, opt); err != nil {
+	if in.Artifact, err = viewArtifact(ctx, source, from, trusted); err != nil {
 		return err
 	}
 	var broken error
 	byFile := map[string][]safetensors.TensorDigest{}
 	for _, f := range m.Files {
-		view, digests, err := inspectFile(ctx, m, f, o)
+		view, digests, err := inspectFile(ctx, m, f, o, bar)
 		if errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -138,11 +160,15 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 		}
 	}
 	in.WeightsDigest = weightsDigest(byFile)
-	bar.close()
+	in.group()
+	bar.finish("read")
 	if o.output == "json" {
 		err = printJSON(s.out, in)
 	} else {
-		printInspection(s, in)
+		err = printInspection(s.page(), &in, o)
+	}
+	if err == nil && in.Artifact != nil && trusted != nil && in.Artifact.Trust.State != trustVerified {
+		return fail(exitAttestation, fmt.Errorf("%s: %s", in.Artifact.Reference, in.Artifact.Trust.text(in.Artifact.Reference)), "see which attestations there are: weightseal inspect "+policy.ShellQuote(in.Artifact.Reference))
 	}
 	if err == nil && len(m.Files) == 1 {
 		return broken // asked for one file, and it cannot be shown
@@ -152,15 +178,15 @@ func runInspect(ctx context.Context, s *streams, source string, o *inspectOption
 
 // viewArtifact describes the manifest that a model was read from; nil for a
 // model on disk.
-func viewArtifact(ctx context.Context, source string, from *origin, opt oci.Options) (*artifactView, error) {
+func viewArtifact(ctx context.Context, source string, from *origin, trusted *attest.Trust) (*artifactView, error) {
+	if from == nil && trusted != nil {
+		return nil, usage("weightseal push "+policy.ShellQuote(source)+" REGISTRY/REPOSITORY:TAG --key cosign.key", "%s is on disk, and signatures are of models in a registry or layout: --key has nothing to check", source)
+	}
 	if from == nil {
 		return nil, nil
 	}
-	store, tag, err := oci.Open(source, opt)
-	if err != nil {
-		return nil, err
-	}
-	d, err := store.Resolve(ctx, tag)
+	store := from.store
+	d, err := store.Resolve(ctx, from.digest) // resolved once: a tag may have moved since
 	if err != nil {
 		return nil, err
 	}
@@ -172,12 +198,13 @@ func viewArtifact(ctx context.Context, source string, from *origin, opt oci.Opti
 	for _, r := range referrers {
 		view.Attestations = append(view.Attestations, attestationView{Digest: r.Digest.String(), ArtifactType: r.ArtifactType, Annotations: r.Annotations})
 	}
-	return view, nil
+	view.Trust, err = trustIn(ctx, store, d, len(referrers), trusted)
+	return view, err
 }
 
 // inspectFile shows a file's tensors. A file without tensors has none; one
 // whose tensors cannot be found gives an error beside the view.
-func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOptions) (inspectedFile, []safetensors.TensorDigest, error) {
+func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOptions, bar *progress) (inspectedFile, []safetensors.TensorDigest, error) {
 	view := inspectedFile{Path: f.Path, Size: f.Size, Format: f.Format, Role: f.Role}
 	w, err := openWeights(ctx, m, f, o.selectPath)
 	if (f.Format == model.GGUF || f.Format == model.ONNX) && errors.As(err, new(*format.UnsupportedError)) {
@@ -204,7 +231,7 @@ func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOp
 	if !o.digests {
 		return view, nil, nil
 	}
-	digests, err := w.digests(ctx)
+	digests, err := w.digests(ctx, bar, f.Path)
 	if err != nil {
 		return view, nil, err
 	}
@@ -221,56 +248,22 @@ func inspectFile(ctx context.Context, m *model.Model, f model.File, o *inspectOp
 func (in *inspection) add(f inspectedFile) {
 	in.Files = append(in.Files, f)
 	in.Tensors += len(f.Tensors)
-	for _, t := range f.Tensors {
+	for i := range f.Tensors {
+		t := &f.Tensors[i]
 		in.DTypes[t.DType]++
-		n := int64(1)
-		for _, d := range t.Shape {
-			n *= int64(d)
-		}
-		in.Parameters += n
+		in.Parameters += t.elements()
+		in.TensorBytes += int64(t.Bytes)
 	}
 }
 
-func printInspection(s *streams, in inspection) {
-	if a := in.Artifact; a != nil {
-		fmt.Fprintf(s.out, "%s\n  %s\n", a.Reference, a.ArtifactType)
-		for _, at := range a.Attestations {
-			fmt.Fprintf(s.out, "  attestation %s  %s (not verified; weightseal verify does)\n", at.Digest, printable(at.ArtifactType))
-		}
-		fmt.Fprintln(s.out)
-	}
+// group finds the groups of layers, over all files.
+func (in *inspection) group() {
+	var all []inspectedTensor
 	for _, f := range in.Files {
-		fmt.Fprintf(s.out, "%s  %s  %s  %s\n", printable(f.Path), f.Format, f.Role, bytesText(f.Size))
-		printFileDetails(s, f)
+		all = append(all, f.Tensors...)
 	}
-	if in.Tensors > 0 {
-		fmt.Fprintf(s.out, "%d tensors, %s parameters, %s\n", in.Tensors, parameterText(in.Parameters), countsText(in.DTypes))
-	}
-	if in.WeightsDigest != "" {
-		fmt.Fprintf(s.out, "weights digest %s\n", in.WeightsDigest)
-	}
-}
-
-func printFileDetails(s *streams, f inspectedFile) {
-	if f.Problem != "" {
-		fmt.Fprintf(s.out, "  %s\n", printable(f.Problem))
-	}
-	if f.Subtree != "" {
-		fmt.Fprintf(s.out, "  taken: %s\n", printable(f.Subtree))
-	}
-	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	for _, t := range f.Tensors {
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", printable(t.Name), t.DType, shapeText(t.Shape), bytesText(int64(t.Bytes)), t.Digest)
-	}
-	w.Flush()
-	for _, a := range f.Aliases {
-		fmt.Fprintf(s.out, "  tied: %s is %s\n", printable(a.Removed), printable(a.Kept))
-	}
-	for _, d := range f.Dropped {
-		fmt.Fprintf(s.out, "  no tensor: %s (%s)\n", printable(d.Path), printable(d.Kind))
-	}
-	for _, k := range sortedKeys(f.Metadata) {
-		fmt.Fprintf(s.out, "  metadata %s: %s\n", printable(k), printable(f.Metadata[k]))
+	if len(all) > 0 {
+		in.Groups = groupTensors(all)
 	}
 }
 
@@ -280,14 +273,6 @@ func shapeText(shape []uint64) string {
 		parts[i] = fmt.Sprint(d)
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
-}
-
-func countsText(counts map[string]int) string {
-	parts := make([]string, 0, len(counts))
-	for _, k := range sortedKeys(counts) {
-		parts = append(parts, fmt.Sprintf("%s x %d", k, counts[k]))
-	}
-	return strings.Join(parts, ", ")
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -365,11 +350,14 @@ func (w *weights) item() *item {
 	return &item{path: "tensors", header: w.header, plan: w.plan, blob: w.blob}
 }
 
-// digests reads all tensors.
-func (w *weights) digests(ctx context.Context) ([]safetensors.TensorDigest, error) {
+// digests reads all tensors. name is what the file is called meanwhile.
+func (w *weights) digests(ctx context.Context, bar *progress, name string) ([]safetensors.TensorDigest, error) {
 	digester := safetensors.NewDigester(w.header)
-	if err := w.item().copyTo(ctx, digester); err != nil {
+	it := w.item()
+	seen := bar.track("read", name, it.size())
+	if err := it.copyTo(ctx, io.MultiWriter(digester, seen)); err != nil {
 		return nil, err
 	}
+	seen.done()
 	return digester.Sum()
 }

@@ -26,7 +26,7 @@ func password(s *streams, confirm bool) func() ([]byte, error) {
 		if !s.inTTY {
 			line, err := readLine(s.in)
 			if errors.Is(err, io.ErrUnexpectedEOF) {
-				return nil, fail(exitUsage, errors.New("the key needs a password, and standard input is empty"), "set COSIGN_PASSWORD")
+				return nil, fail(exitUsage, errors.New("the key needs a password, and standard input is empty"), "set COSIGN_PASSWORD: export COSIGN_PASSWORD=...")
 			}
 			return []byte(line), err
 		}
@@ -36,7 +36,7 @@ func password(s *streams, confirm bool) func() ([]byte, error) {
 		}
 		again, err := ask(s, "once more: ")
 		if err == nil && !bytes.Equal(pw, again) {
-			err = fail(exitUsage, errors.New("the two passwords differ"))
+			err = fail(exitUsage, errors.New("the two passwords differ"), "run it again, or set it: COSIGN_PASSWORD=... weightseal keygen")
 		}
 		return pw, err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -34,6 +35,17 @@ func (p *page) paint(st style, text string) string {
 		return text
 	}
 	return "\x1b[" + string(st) + "m" + text + "\x1b[0m"
+}
+
+// paragraph writes a text under an indentation, in lines that fit the terminal.
+func (p *page) paragraph(indent, text string) {
+	room := 0
+	if p.columns > 0 {
+		room = max(p.columns-textWidth(indent), 20)
+	}
+	for _, l := range wrapped(text, room) {
+		fmt.Fprintf(p, "%s%s\n", indent, l)
+	}
 }
 
 // page is standard output for people.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
@@ -79,10 +80,10 @@ func newPluginVerb(s *streams, h host, verb, short string, run func(*streams, st
 
 func checkPluginHost(name string, o *pluginOptions) error {
 	if !slices.Contains(pluginHosts(), name) {
-		return usage("", "%q: want one of %s", name, strings.Join(pluginHosts(), ", "))
+		return usage("weightseal plugin install "+cmp.Or(nearest(name, pluginHosts()), pluginHosts()[0]), "%q: want one of %s", name, strings.Join(pluginHosts(), ", "))
 	}
 	if o.getterOnly && name != "helm" {
-		return usage("", "--getter-only is for helm")
+		return usage("weightseal plugin install helm --getter-only", "--getter-only is for helm")
 	}
 	return nil
 }

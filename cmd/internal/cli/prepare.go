@@ -12,7 +12,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"text/tabwriter"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -73,13 +72,16 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 		return nil, err
 	}
 	if len(m.Files) == 0 {
-		return nil, usage("", "%s: no files to push", source)
+		return nil, usage("see what is there: ls "+policy.ShellQuote(source), "%s: no files to push", source)
 	}
 	bar.say("scan", source)
-	report, err := thorough().Run(ctx, m)
+	scanner := thorough()
+	scanner.Progress = func(e scan.Event) { bar.scanned(e, 0) }
+	report, err := scanner.Run(ctx, m)
 	if err != nil {
 		return nil, err
 	}
+	bar.again()
 	j := &pushJob{model: m, report: report, policy: p, from: from, renames: o.convert.Rename}
 	var planErr error
 	copt := o.convert
@@ -104,7 +106,7 @@ func prepare(ctx context.Context, source string, opt oci.Options, o *pushOptions
 	}
 	if j.policy.MinLevel() > 0 && !slices.ContainsFunc(j.items, func(it *item) bool { return it.header != nil }) {
 		j.close()
-		return nil, fail(exitPolicy, fmt.Errorf("%s: no weights in it, and policy %s is about models with safetensors weights; nothing was uploaded", source, p.Name()))
+		return nil, fail(exitPolicy, fmt.Errorf("%s: no weights in it, and policy %s is about models with safetensors weights; nothing was uploaded", source, p.Name()), "see what it holds: weightseal scan "+policy.ShellQuote(source))
 	}
 	return j, nil
 }
@@ -325,7 +327,7 @@ func (it *item) tap() oci.HashingTap {
 
 // artifact describes the upload. Files that the registry probably has are
 // hashed first, so that they need not be sent.
-func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[string]oci.File) (oci.Artifact, error) {
+func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[string]oci.File, bar *progress) (oci.Artifact, error) {
 	layers := make([]oci.Layer, len(j.items))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
@@ -336,7 +338,7 @@ func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[st
 		}
 		if prev, ok := previous[it.path]; ok && prev.Size == it.size() || it.plan == nil && it.file.Digest != "" {
 			g.Go(func() (err error) {
-				layers[i].Content.Digest, err = it.hash(ctx)
+				layers[i].Content.Digest, err = it.hash(ctx, bar)
 				layers[i].Content.Tap = nil
 				return err
 			})
@@ -347,13 +349,13 @@ func (j *pushJob) artifact(ctx context.Context, concurrency int, previous map[st
 }
 
 // hash reads the file once, for its digest and those of its tensors.
-func (it *item) hash(ctx context.Context) (string, error) {
+func (it *item) hash(ctx context.Context, bar *progress) (string, error) {
 	sum := sha256.New()
 	w := io.Writer(sum)
 	if it.header != nil {
 		w = hashingWriter{it.tap(), sum}
 	}
-	if err := it.copyTo(ctx, w); err != nil {
+	if err := it.copyTo(ctx, io.MultiWriter(w, bar.track("hash", it.path, it.size()))); err != nil {
 		return "", fmt.Errorf("%s: %w", it.path, err)
 	}
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
@@ -420,9 +422,10 @@ func refusal(s *streams, output string, d *policy.Decision) error {
 		}
 	}
 	for _, f := range refused {
-		fmt.Fprintf(s.err, "refused: %s: %s\n", printable(f.Path), printable(f.Reason))
+		p := s.errPage()
+		fmt.Fprintf(p, "%s %s: %s\n", p.paint(bad, "refused:"), printable(f.Path), printable(f.Reason))
 		if f.Hint != "" {
-			fmt.Fprintf(s.err, "hint: %s\n", printable(f.Hint))
+			fmt.Fprintf(p, "%s %s\n", p.paint(doubtful, "hint:"), printable(f.Hint))
 		}
 	}
 	code := exitError
@@ -463,19 +466,19 @@ func printDryRun(s *streams, output string, j *pushJob) error {
 	if output == "json" {
 		return refusal(s, output, j.decision)
 	}
-	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "FILE\tACTION\tRESULT\tWHY")
+	t := newTable(
+		column{title: "FILE", cut: cutMiddle, least: 16}, column{title: "ACTION"},
+		column{title: "RESULT", cut: cutMiddle, least: 12, drop: 2}, column{title: "WHY", cut: cutEnd, least: 12, drop: 1},
+	)
 	for _, f := range j.decision.Files {
 		result := f.Output
 		if f.Action == policy.Keep {
 			result = f.Path
 		}
-		if result == "" {
-			result = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(f.Path), f.Action, printable(result), printable(f.Reason))
+		action := string(f.Action)
+		t.row(text(f.Path), styled(verdictStyle(action), action), text(cmp.Or(result, "-")), text(f.Reason))
 	}
-	if err := w.Flush(); err != nil {
+	if err := t.print(s.page()); err != nil {
 		return err
 	}
 	if j.decision.Allowed {

@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -12,12 +10,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/weightseal/weightseal/oci"
+	"github.com/weightseal/weightseal/scan"
 )
 
 const (
 	frameInterval     = 200 * time.Millisecond
 	heartbeatInterval = 15 * time.Second
-	maxLines          = 8 // files shown at a time on a terminal
 )
 
 type progressFlags struct{ mode string }
@@ -44,92 +42,192 @@ func (p *progressFlags) start(s *streams) *progress {
 			mode = "plain"
 		}
 	}
-	b := &progress{w: s.err, mode: mode, width: func() int { return s.columns(s.errSize) }, files: map[string]*fileProgress{}, started: time.Now(), stop: make(chan struct{})}
+	b := newProgress(s.err, mode)
+	if mode == "live" {
+		b.screen = &screen{page: s.errPage, rows: func() int { return rowsOf(s.errSize) }}
+		b.restore = b.takeOver(s)
+	}
 	if mode == "live" || mode == "plain" {
-		b.done.Add(1)
-		go b.loop()
+		b.work.Go(b.loop)
 	}
 	return b
 }
 
+func newProgress(w io.Writer, mode string) *progress {
+	b := &progress{w: w, mode: mode, now: time.Now, files: map[string]*fileProgress{}, stop: make(chan struct{})}
+	b.started = b.now()
+	return b
+}
+
 // progress shows long work on standard error: live lines on a terminal,
-// otherwise a line when a file begins and ends, and a heartbeat.
+// otherwise a line when a file begins and ends, and a heartbeat. It takes the
+// events of the packages that work, and alone knows how they look.
 type progress struct {
 	mu      sync.Mutex
 	w       io.Writer
 	mode    string
-	files   map[string]*fileProgress
-	total   int64
-	moved   int64
-	drawn   int // lines on the terminal that the next frame replaces
-	width   func() int
-	step    string // the latest step that is no transfer
-	settled bool   // nothing is moving: the step is shown
+	now     func() time.Time
 	started time.Time
-	lastOut time.Time
+	lastOut time.Time // of plain lines
+	work    sync.WaitGroup
 	stop    chan struct{}
-	done    sync.WaitGroup
 	once    sync.Once
+	screen  *screen // of mode live
+	restore func()  // gives standard error back; of mode live
+	good    bool    // the work has come to its end
+
+	files          map[string]*fileProgress
+	active, ended  []*fileProgress // in the order they began, and ended
+	finished       int
+	there          int   // of those, files that need not be sent
+	known          int   // files that are known to come
+	knownBytes     int64 // and their bytes
+	total, moved   int64 // of the files that have begun
+	carried        int64 // bytes that went through a network or disk, in all rounds
+	carriedFiles   int   // files that have come to their end so
+	scannedFiles   int   // files that were only looked at
+	speed          speedometer
+	step, stepWhat string // the latest step that is no file
+	settled        bool   // nothing is moving: the step is shown
 }
 
+// fileProgress is one file on its way.
 type fileProgress struct {
-	phase       string
-	done, total int64
-	started     time.Time
-	order       int
+	path, phase  string
+	done, total  int64
+	began, ended time.Time
+	speed        speedometer
+	over         bool
+	looked       bool // it is scanned: looked at, not moved
+	order        int
+}
+
+// endedKept is how many files are remembered that could still be shown.
+const endedKept = 128
+
+// expect says what is to come, so that the whole has a size from the start.
+func (b *progress) expect(files int, bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.known += files
+	b.knownBytes += bytes
 }
 
 // event takes what the transport reports.
 func (b *progress) event(e oci.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now := b.now()
 	f := b.files[e.Path]
 	if f == nil {
-		f = &fileProgress{started: time.Now(), order: len(b.files)}
+		f = &fileProgress{path: e.Path, began: now, order: len(b.files), looked: e.Phase == "scan"}
 		b.files[e.Path] = f
-		b.total += e.Total
+		b.active = append(b.active, f)
 	}
 	b.settled = false
+	b.total += e.Total - f.total
 	changed := f.phase != e.Phase
-	b.moved += e.Done - f.done
+	delta := e.Done - f.done
+	b.moved += delta
 	f.phase, f.done, f.total = e.Phase, e.Done, e.Total
-	if changed {
-		b.state(e.Phase, e.Path, e.Total)
+	if e.Phase != "skip" {
+		f.speed.add(delta, now)
+		b.speed.add(delta, now)
+		if !f.looked && e.Phase != "hash" {
+			b.carried += max(delta, 0)
+		}
 	}
+	if !f.over && (e.Phase == "done" || e.Phase == "skip") {
+		b.end(f, now)
+	}
+	if changed {
+		b.state(f, now)
+	}
+}
+
+// end takes a file from the active ones.
+func (b *progress) end(f *fileProgress, now time.Time) {
+	f.over, f.ended = true, now
+	b.finished++
+	switch {
+	case f.looked:
+		b.scannedFiles++
+	case f.phase == "skip":
+		b.there++
+	default:
+		b.carriedFiles++
+	}
+	kept := b.active[:0]
+	for _, a := range b.active {
+		if a != f {
+			kept = append(kept, a)
+		}
+	}
+	b.active = kept
+	if b.ended = append(b.ended, f); len(b.ended) > 2*endedKept {
+		b.ended = append(b.ended[:0], b.ended[endedKept:]...)
+	}
+}
+
+// scanned takes what a scan reports; read is how many bytes of the file it took.
+func (b *progress) scanned(e scan.Event, read int64) {
+	b.mu.Lock()
+	b.known = max(b.known, e.Files)
+	b.mu.Unlock()
+	phase := "scan"
+	if e.Done {
+		phase = "done"
+	}
+	b.event(oci.Event{Path: e.Path, Phase: phase, Done: read, Total: read})
+}
+
+// again forgets the files: another round over the same ones begins.
+func (b *progress) again() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.files, b.active, b.ended = map[string]*fileProgress{}, nil, nil
+	b.finished, b.known, b.knownBytes, b.total, b.moved, b.speed = 0, 0, 0, 0, 0, speedometer{}
+}
+
+// track shows work on a file that we do ourselves. What is written to it counts.
+func (b *progress) track(phase, path string, total int64) *tracked {
+	t := &tracked{b: b, e: oci.Event{Path: path, Phase: phase, Total: total}}
+	b.event(t.e)
+	return t
+}
+
+type tracked struct {
+	b *progress
+	e oci.Event
+}
+
+// Write counts bytes.
+func (t *tracked) Write(p []byte) (int, error) {
+	t.at(t.e.Done + int64(len(p)))
+	return len(p), nil
+}
+
+// at says how far it is.
+func (t *tracked) at(done int64) {
+	t.e.Done = done
+	t.b.event(t.e)
+}
+
+// done says that it is complete.
+func (t *tracked) done() {
+	t.e.Phase, t.e.Done = "done", t.e.Total
+	t.b.event(t.e)
 }
 
 // say reports a step that is not a transfer.
 func (b *progress) say(phase, what string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.state(phase, what, 0)
-	b.step, b.settled = fmt.Sprintf("%-8s %s", phase, printable(what)), true
-}
-
-// state prints a change of state where states are lines; b.mu is held.
-func (b *progress) state(phase, what string, size int64) {
-	switch b.mode {
-	case "plain":
-		line := fmt.Sprintf("%-8s %s", phase, printable(what))
-		if size > 0 {
-			line += "  " + bytesText(size)
-		}
-		fmt.Fprintln(b.w, line)
-		b.lastOut = time.Now()
-	case "json":
-		line, err := json.Marshal(struct {
-			Phase string `json:"phase"`
-			Path  string `json:"path"`
-			Total int64  `json:"total,omitempty"`
-		}{phase, what, size})
-		if err == nil {
-			fmt.Fprintf(b.w, "%s\n", line)
-		}
-	}
+	b.step, b.stepWhat, b.settled = phase, what, true
+	b.stepState(phase, what)
 }
 
 func (b *progress) loop() {
-	defer b.done.Done()
 	tick := time.NewTicker(frameInterval)
 	defer tick.Stop()
 	for {
@@ -142,78 +240,53 @@ func (b *progress) loop() {
 	}
 }
 
+// frame draws on a terminal, or tells after a silence that the work goes on.
 func (b *progress) frame() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mode == "plain" {
-		if b.total > 0 && time.Since(b.lastOut) > heartbeatInterval {
-			fmt.Fprintf(b.w, "%-8s %s of %s\n", "moving", bytesText(b.moved), bytesText(b.total))
-			b.lastOut = time.Now()
-		}
-		return
+	switch b.mode {
+	case "plain":
+		b.heartbeat()
+	case "live":
+		b.screen.draw(b.w, b.lines(b.screen.page(), b.screen.rows()))
 	}
-	lines := b.lines()
+}
+
+// whole is how many files and bytes there are, as far as is known.
+func (b *progress) whole() (files int, bytes int64) {
+	return max(b.known, len(b.files)), max(b.knownBytes, b.total)
+}
+
+// finish ends the display of work that has succeeded. What was done stays as one
+// line: uploaded 3 files, 1.2 GB in 34s (35.3 MB/s).
+func (b *progress) finish(verb string) {
+	b.mu.Lock()
+	b.good = true
+	line, mode := b.summary(verb), b.mode
+	b.mu.Unlock()
+	b.close()
+	if line != "" && (mode == "live" || mode == "plain" && b.carried > 0) {
+		fmt.Fprintln(b.w, line)
+	}
+}
+
+func (b *progress) summary(verb string) string {
+	in := b.now().Sub(b.started)
+	if b.carried == 0 && b.scannedFiles > 0 && in >= time.Second {
+		return fmt.Sprintf("%s %s in %s", verb, plural(b.scannedFiles, "file"), durationText(in))
+	}
+	if b.carried == 0 {
+		return ""
+	}
 	var out strings.Builder
-	b.rewind(&out)
-	for _, l := range lines {
-		out.WriteString(b.fit(l) + "\x1b[K\n")
+	fmt.Fprintf(&out, "%s %s, %s in %s", verb, plural(b.carriedFiles, "file"), bytesText(b.carried), durationText(in))
+	if in >= time.Second {
+		fmt.Fprintf(&out, " (%s)", speedText(float64(b.carried)/in.Seconds()))
 	}
-	b.drawn = len(lines)
-	io.WriteString(b.w, out.String())
-}
-
-// fit cuts a line to the terminal, since a wrapped one could not be replaced.
-func (b *progress) fit(line string) string {
-	width := 80
-	if b.width != nil {
-		width = b.width()
+	if b.there > 0 {
+		fmt.Fprintf(&out, "; %s there already", plural(b.there, "file"))
 	}
-	runes := []rune(line)
-	return string(runes[:min(len(runes), max(width-1, 1))])
-}
-
-// lines is one frame: the latest active files, then the whole.
-func (b *progress) lines() []string {
-	if len(b.files) == 0 || b.settled {
-		return []string{b.step}
-	}
-	var active []string
-	finished := 0
-	for path, f := range b.files {
-		if f.phase == "done" || f.phase == "skip" {
-			finished++
-		} else {
-			active = append(active, path)
-		}
-	}
-	sort.Slice(active, func(i, j int) bool { return b.files[active[i]].order < b.files[active[j]].order })
-	if len(active) > maxLines {
-		active = active[len(active)-maxLines:]
-	}
-	var out []string
-	for _, path := range active {
-		f := b.files[path]
-		out = append(out, fmt.Sprintf("%-8s %-28.28s %s", f.phase, printable(path), rate(f.done, f.total, time.Since(f.started))))
-	}
-	return append(out, fmt.Sprintf("%-8s %-28s %s", "all", fmt.Sprintf("%d of %d files", finished, len(b.files)), rate(b.moved, b.total, time.Since(b.started))))
-}
-
-func rate(done, total int64, in time.Duration) string {
-	out := fmt.Sprintf("%9s of %9s", bytesText(done), bytesText(total))
-	seconds := in.Seconds()
-	if seconds < 0.5 || done == 0 {
-		return out
-	}
-	speed := float64(done) / seconds
-	left := time.Duration(float64(total-done) / speed * float64(time.Second)).Round(time.Second)
-	return fmt.Sprintf("%s %9s/s %s", out, bytesText(int64(speed)), left)
-}
-
-// rewind moves to the first line of the last frame and clears from there on.
-func (b *progress) rewind(out *strings.Builder) {
-	if b.drawn > 0 {
-		fmt.Fprintf(out, "\x1b[%dA\x1b[J", b.drawn)
-	}
+	return out.String()
 }
 
 // close ends the display; on a terminal its lines are removed. It may be
@@ -221,29 +294,40 @@ func (b *progress) rewind(out *strings.Builder) {
 func (b *progress) close() {
 	b.once.Do(func() {
 		close(b.stop)
-		b.done.Wait()
+		b.work.Wait()
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if b.mode == "live" {
-			var out strings.Builder
-			b.rewind(&out)
-			io.WriteString(b.w, out.String())
+		switch b.mode {
+		case "live":
+			b.screen.leave(b.w)
+		case "json":
+			b.lastEvent()
 		}
 		b.mode = "none"
+		if b.restore != nil {
+			b.restore()
+		}
 	})
 }
 
+func speedText(perSecond float64) string { return bytesText(int64(perSecond)) + "/s" }
+
 // bytesText writes a size as people read it.
 func bytesText(n int64) string {
+	number, unit := bytesParts(n)
+	return number + " " + unit
+}
+
+func bytesParts(n int64) (number, unit string) {
 	const units = "kMGTPE"
 	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
+		return fmt.Sprint(n), "B"
 	}
 	v, i := float64(n)/1000, 0
 	for v >= 999.95 && i < len(units)-1 {
 		v, i = v/1000, i+1
 	}
-	return fmt.Sprintf("%.1f %cB", v, units[i])
+	return fmt.Sprintf("%.1f", v), units[i:i+1] + "B"
 }
 
 // parameterText writes a number of parameters as model names do: 124M, 7B.

@@ -64,7 +64,7 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 		return err
 	}
 	if o.noVerify && o.trust.given() {
-		return usage("", "--key and --no-verify exclude each other")
+		return usage("leave one of them out: --key cosign.pub verifies, --no-verify does not", "--key and --no-verify exclude each other")
 	}
 	if err := o.progress.check(); err != nil {
 		return err
@@ -101,6 +101,7 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 		return err
 	}
 	defer os.RemoveAll(staging)
+	bar.expect(len(files), sizeOfFiles(files))
 	if err := oci.Pull(ctx, c.store, files, staging, opt, bar.event); err != nil {
 		return err
 	}
@@ -110,6 +111,7 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 	}
 	verdict := scan.Verdict(0)
 	if o.scan {
+		bar.again()
 		bar.say("scan", fmt.Sprintf("%d files", len(files)))
 		if verdict, err = scanPulled(ctx, s, ref, staging, failOn, bar); err != nil {
 			return err
@@ -121,8 +123,15 @@ func runPull(ctx context.Context, s *streams, ref, dir string, o *pullOptions) e
 	if err := publishDir(staging, dir, o.overwrite); err != nil {
 		return err
 	}
-	bar.close()
+	bar.finish("downloaded")
 	return printPulled(s, o.output, c, files, dir, verdict)
+}
+
+func sizeOfFiles(files []oci.File) (n int64) {
+	for _, f := range files {
+		n += f.Size
+	}
+	return n
 }
 
 // verdict is the one that --scan refuses, and all above it.
@@ -135,7 +144,7 @@ func (o *pullOptions) verdict() (scan.Verdict, error) {
 	}
 	v, err := scan.ParseVerdict(o.failOn)
 	if err != nil {
-		return 0, usage("", "--fail-on: %w", err)
+		return 0, usage("--fail-on review", "--fail-on: %w", err)
 	}
 	return v, nil
 }
@@ -148,7 +157,7 @@ func scanPulled(ctx context.Context, s *streams, ref, dir string, failOn scan.Ve
 		return 0, err
 	}
 	job := &scanJob{source: ref, files: src}
-	if job.model, job.report, err = src.run(ctx, ref, convertMemory); err != nil {
+	if job.model, job.report, err = src.run(ctx, ref, convertMemory, bar); err != nil {
 		return 0, err
 	}
 	out := newScanOutput(failOn)
@@ -158,7 +167,7 @@ func scanPulled(ctx context.Context, s *streams, ref, dir string, failOn scan.Ve
 	}
 	if err := out.err(); err != nil {
 		bar.close()
-		return 0, errors.Join(err, printScan(s.err, out))
+		return 0, errors.Join(err, printScan(s.errPage(), out))
 	}
 	return out.Verdict, nil
 }

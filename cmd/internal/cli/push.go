@@ -86,7 +86,7 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 			"a push is signed: --key is missing")
 	}
 	if o.key != "" && o.noSign {
-		return usage("", "--key and --no-sign exclude each other")
+		return usage("leave one of them out: --key cosign.key signs, --no-sign does not", "--key and --no-sign exclude each other")
 	}
 	opt, err := o.registry.options(s)
 	if err != nil {
@@ -185,7 +185,7 @@ func (j *pushJob) ship(ctx context.Context, s *streams, store oci.Store, tag str
 	if err := staged.Publish(ctx, store, tag); err != nil {
 		return err
 	}
-	bar.close()
+	bar.finish("uploaded")
 	signed := "not signed"
 	switch {
 	case stored != nil:
@@ -270,11 +270,12 @@ func previousFiles(ctx context.Context, store oci.Store, tag string) (map[string
 // upload sends all files, and meanwhile reads the sources of converted ones a
 // second time, as witnesses.
 func (j *pushJob) upload(ctx context.Context, store oci.Store, opt oci.Options, previous map[string]oci.File, bar *progress) (*oci.Staged, error) {
+	bar.expect(len(j.items), j.size())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return j.witness(ctx, opt.Concurrency) })
 	var staged *oci.Staged
 	g.Go(func() error {
-		artifact, err := j.artifact(ctx, opt.Concurrency, previous)
+		artifact, err := j.artifact(ctx, opt.Concurrency, previous, bar)
 		if err == nil {
 			staged, err = oci.PushLayers(ctx, store, artifact, opt, bar.event)
 		}
@@ -292,6 +293,14 @@ func (j *pushJob) upload(ctx context.Context, store oci.Store, opt oci.Options, 
 		j.items[i].descriptor = d
 	}
 	return staged, nil
+}
+
+// size is how many bytes the files of the artifact have.
+func (j *pushJob) size() (n int64) {
+	for _, it := range j.items {
+		n += it.size()
+	}
+	return n
 }
 
 func (j *pushJob) witness(ctx context.Context, concurrency int) error {

@@ -34,9 +34,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 		DisableSuggestions:         true,
 		SuggestionsMinimumDistance: 2,
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage(cmd.CommandPath()+" --help", "%w", err)
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&s.color, "color", "auto", "colours: auto, always or never")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return oneOf("color", s.color, "auto", "always", "never") }
 	root.CompletionOptions.HiddenDefaultCmd = false
@@ -99,5 +97,5 @@ func oneOf(flag, value string, words ...string) error {
 			return nil
 		}
 	}
-	return usage("", "--%s %q: want one of %s", flag, value, strings.Join(words, ", "))
+	return usage(oneOfHint(flag, value, words), "--%s %q: want one of %s", flag, value, strings.Join(words, ", "))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -34,13 +33,13 @@ type scanOptions struct {
 // scanOutputs are the forms of the report.
 var scanOutputs = []struct {
 	name  string
-	print func(io.Writer, *scanOutput) error
+	print func(*page, *scanOutput) error
 }{
 	{"text", printScan},
-	{"json", func(w io.Writer, o *scanOutput) error { return printJSON(w, o) }},
-	{"sarif", printSARIF},
-	{"junit", printJUnit},
-	{"markdown", printMarkdown},
+	{"json", func(w *page, o *scanOutput) error { return printJSON(w, o) }},
+	{"sarif", func(w *page, o *scanOutput) error { return printSARIF(w, o) }},
+	{"junit", func(w *page, o *scanOutput) error { return printJUnit(w, o) }},
+	{"markdown", func(w *page, o *scanOutput) error { return printMarkdown(w, o) }},
 }
 
 func newScan(s *streams) *cobra.Command {
@@ -91,7 +90,7 @@ accepts do not count until they expire; unsafe ones always do.`,
 
 // scanRun is what the flags of a scan come to.
 type scanRun struct {
-	print      func(io.Writer, *scanOutput) error
+	print      func(*page, *scanOutput) error
 	failOn     scan.Verdict
 	baseline   *baseline
 	registry   oci.Options
@@ -114,23 +113,23 @@ func (o *scanOptions) check(s *streams, sources []string) (*scanRun, error) {
 	}
 	var err error
 	if run.failOn, err = scan.ParseVerdict(o.failOn); err != nil {
-		return nil, usage("", "--fail-on: %w", err)
+		return nil, usage("--fail-on review", "--fail-on: %w", err)
 	}
 	if run.stdinLimit, err = parseSize(o.stdinLimit); err != nil {
-		return nil, usage("", "--stdin-limit %q: %w", o.stdinLimit, err)
+		return nil, usage("a size is a number with a unit: --stdin-limit 10GB", "--stdin-limit %q: %w", o.stdinLimit, err)
 	}
 	if run.memory, err = parseSize(o.memory); err != nil {
-		return nil, usage("", "--memory %q: %w", o.memory, err)
+		return nil, usage("a size is a number with a unit: --memory 64MiB", "--memory %q: %w", o.memory, err)
 	}
 	if err := o.progress.check(); err != nil {
 		return nil, err
 	}
 	if slices.Contains(sources, "-") {
 		if o.registry.passwordStdin {
-			return nil, usage("", "--password-stdin and - both want standard input")
+			return nil, usage("put the archive into a file: weightseal scan FILE", "--password-stdin and - both want standard input")
 		}
 		if slices.Index(sources, "-") != len(sources)-1-slices.Index(reversed(sources), "-") {
-			return nil, usage("", "- is there twice: there is one standard input")
+			return nil, usage("weightseal scan -", "- is there twice: there is one standard input")
 		}
 	}
 	if o.baseline != "" {
@@ -167,13 +166,13 @@ func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) 
 	if run.baseline != nil {
 		out.Baseline = run.baseline.report(run.now)
 	}
-	bar.close()
+	bar.finish("scanned")
 	if o.writeBaseline != "" {
 		if err := writeDraft(s, out, o.writeBaseline); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(run.print(s.out, out), announceScan(s, out)); err != nil {
+	if err := errors.Join(run.print(s.page(), out), announceScan(s, out)); err != nil {
 		return err
 	}
 	return out.err()
@@ -202,8 +201,9 @@ func scanInto(ctx context.Context, s *streams, out *scanOutput, source string, s
 	if job.files, err = newScanSource(found.files, &o.selection); err != nil {
 		return err
 	}
+	bar.again()
 	bar.say("scan", source)
-	if job.model, job.report, err = job.files.run(ctx, found.name, run.memory); err != nil {
+	if job.model, job.report, err = job.files.run(ctx, found.name, run.memory, bar); err != nil {
 		return err
 	}
 	return out.add(ctx, job, func(f *scanFile, digest func() (string, error)) error {
@@ -264,7 +264,7 @@ func writeDraft(s *streams, out *scanOutput, path string) error {
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return usage("", "--write-baseline: %w", err)
+		return usage("choose a name that is not there yet: --write-baseline NEW.json", "--write-baseline: %w", err)
 	}
 	_, err = f.Write(b)
 	if err := errors.Join(err, f.Close()); err != nil {

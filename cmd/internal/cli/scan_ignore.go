@@ -61,7 +61,7 @@ func readIgnore(dir string) ([]ignoreRule, error) {
 		return nil, err
 	}
 	if len(b) > maxIgnore {
-		return nil, usage("", "%s: more than %s", ignoreName, bytesText(maxIgnore))
+		return nil, usage("a glob takes many files: logs/** for all in a folder", "%s: more than %s", ignoreName, bytesText(maxIgnore))
 	}
 	return parseIgnore(b)
 }
@@ -84,7 +84,7 @@ func parseIgnore(b []byte) ([]ignoreRule, error) {
 		r.negated = negated
 		var ok bool
 		if r.expression, ok = compileGlob(pattern, ignoreExpression); !ok {
-			return nil, usage("", "%s:%d: %q is not a glob", ignoreName, i+1, text)
+			return nil, usage("such as *.log or docs/**, one a line", "%s:%d: %q is not a glob", ignoreName, i+1, text)
 		}
 		rules = append(rules, r)
 	}

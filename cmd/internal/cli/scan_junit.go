@@ -103,7 +103,7 @@ func (f *scanFile) junitCase(o *scanOutput) junitCase {
 	c := junitCase{Name: oneLine(f.Path), Class: "weightseal." + string(f.Format), File: oneLine(f.Path)}
 	var text strings.Builder
 	for _, x := range f.Findings {
-		printFinding(&text, f.Path, x)
+		printFinding(&page{Writer: &text}, f.Path, x)
 	}
 	listed := strings.TrimSpace(text.String())
 	switch {

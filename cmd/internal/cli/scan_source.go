@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/policy"
 	"github.com/weightseal/weightseal/scan"
 )
 
@@ -234,20 +235,21 @@ func (p *pageSet) bytes() int64 {
 }
 
 // run makes the inventory and judges it. memory is that of scan.Scanner.
-func (s *scanSource) run(ctx context.Context, name string, memory int64) (*model.Model, *scan.Report, error) {
+func (s *scanSource) run(ctx context.Context, name string, memory int64, bar *progress) (*model.Model, *scan.Report, error) {
 	m, err := s.load(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(m.Files)+len(s.excluded) == 0 {
-		return nil, nil, usage("", "%s: no files to scan", name)
+		return nil, nil, usage("see what is there: ls "+policy.ShellQuote(name), "%s: no files to scan", name)
 	}
 	if len(m.Files) == 0 && !slices.ContainsFunc(s.excluded, func(x excludedFile) bool { return x.By != program }) {
-		return nil, nil, usage("", "%s: no files to scan but %s, which is never part of a model", name, s.excluded[0].Path)
+		return nil, nil, usage("scan the files themselves: weightseal scan "+policy.ShellQuote(s.excluded[0].Path), "%s: no files to scan but %s, which is never part of a model", name, s.excluded[0].Path)
 	}
 	if len(m.Files) == 0 {
-		return nil, nil, usage("", "%s: --include and --exclude leave no file to scan", name)
+		return nil, nil, usage("a pattern without a slash matches names in any folder: --include '*.bin'", "%s: --include and --exclude leave no file to scan", name)
 	}
-	r, err := scan.Scanner{Detectors: scan.Default(), Memory: memory}.Run(ctx, m)
+	tell := func(e scan.Event) { bar.scanned(e, s.bytesRead(e.Path)) }
+	r, err := scan.Scanner{Detectors: scan.Default(), Memory: memory, Progress: tell}.Run(ctx, m)
 	return m, r, err
 }

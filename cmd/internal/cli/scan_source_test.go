@@ -76,7 +76,7 @@ func TestScanUnreadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, r, err := files.run(t.Context(), "m", 0)
+	m, r, err := files.run(t.Context(), "m", 0, newProgress(io.Discard, "none"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestScanUnreadable(t *testing.T) {
 	if files, err = newScanSource(src, &selection{}); err != nil {
 		t.Fatal(err)
 	}
-	if m, r, err = files.run(t.Context(), "m", 0); err != nil {
+	if m, r, err = files.run(t.Context(), "m", 0, newProgress(io.Discard, "none")); err != nil {
 		t.Fatal(err)
 	}
 	o = newScanOutput(scan.Unsafe)
@@ -121,7 +121,7 @@ func TestScanUnreadable(t *testing.T) {
 	}
 	for _, form := range scanOutputs {
 		var b bytes.Buffer
-		if err := form.print(&b, o); err != nil || !strings.Contains(b.String(), "b.bin") || !strings.Contains(b.String(), "permission denied") && form.name != "markdown" {
+		if err := form.print(&page{Writer: &b}, o); err != nil || !strings.Contains(b.String(), "b.bin") || !strings.Contains(b.String(), "permission denied") && form.name != "markdown" {
 			t.Errorf("%s: %v\n%s", form.name, err, b.String())
 		}
 	}

@@ -4,22 +4,20 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/weightseal/weightseal/scan"
 )
 
 // printScan writes the report for people at a terminal.
-func printScan(out io.Writer, o *scanOutput) error {
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "FILE\tFORMAT\tVERDICT")
+func printScan(out *page, o *scanOutput) error {
+	t := newTable(column{title: "FILE", cut: cutMiddle, least: 16}, column{title: "FORMAT", drop: 1}, column{title: "VERDICT", cut: cutEnd, least: 11})
 	for _, f := range o.Files {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", oneLine(f.Path), f.Format, oneLine(f.status()))
+		t.row(text(f.Path), text(string(f.Format)), styled(verdictStyle(f.Verdict.String()), f.status()))
 	}
 	for _, x := range o.Excluded {
-		fmt.Fprintf(w, "%s\t-\t%s\n", oneLine(x.Path), oneLine(x.String()))
+		t.row(text(x.Path), text("-"), styled(faint, x.String()))
 	}
-	if err := w.Flush(); err != nil {
+	if err := t.print(out); err != nil {
 		return err
 	}
 	for _, f := range o.Files {
@@ -31,16 +29,18 @@ func printScan(out io.Writer, o *scanOutput) error {
 		}
 	}
 	printRemarks(out, o)
-	_, err := fmt.Fprintf(out, "\nverdict: %s (%s)\n", o.Verdict, plural(o.Totals.Files, "file"))
+	verdict := o.Verdict.String()
+	_, err := fmt.Fprintf(out, "\nverdict: %s (%s)\n", out.paint(verdictStyle(verdict), verdict), plural(o.Totals.Files, "file"))
 	return err
 }
 
-func printFinding(out io.Writer, path string, x scanFinding) {
-	fmt.Fprintf(out, "\n%s  %s  %s%s\n  %s\n", x.Severity, x.Rule, oneLine(path), place(x.Finding), oneLine(x.Message))
+func printFinding(out *page, path string, x scanFinding) {
+	fmt.Fprintf(out, "\n%s  %s  %s%s\n", out.paint(verdictStyle(x.Severity), x.Severity), x.Rule, out.paint(strong, oneLine(path)), place(x.Finding))
+	out.paragraph("  ", oneLine(x.Message))
 	if x.Accepted != nil {
-		fmt.Fprintf(out, "  accepted until %s by %s: %s\n", oneLine(x.Accepted.Expires), oneLine(x.Accepted.Owner), oneLine(x.Accepted.Reason))
+		out.paragraph("  ", oneLine(fmt.Sprintf("accepted until %s by %s: %s", x.Accepted.Expires, x.Accepted.Owner, x.Accepted.Reason)))
 	} else if x.Fix != "" {
-		fmt.Fprintf(out, "  fix: %s\n", oneLine(x.Fix))
+		out.paragraph("  ", "fix: "+oneLine(x.Fix))
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 
 // A table prints rows in columns. Cells are made harmless (see oneLine) and
 // measured as a terminal shows them. On a terminal the table fits its columns:
-// those that may shrink are cut, the widest first, down to their least width;
+// those that may shrink are cut, those marked first before the others, and of
+// these the widest first, down to their least width;
 // when that is not enough, columns are left out in the order of their drop, and
 // the last resort is to cut the line. Elsewhere nothing is cut: a pipe gets all.
 //
@@ -29,6 +30,7 @@ type column struct {
 	number bool                     // set right
 	cut    func(string, int) string // how it is shortened; nil: it keeps its width
 	least  int                      // columns that it keeps when it is shortened; 0 is 8
+	first  bool                     // it is cut before the others are
 	drop   int                      // 1 goes first when there is no room; 0 never goes
 }
 
@@ -151,18 +153,30 @@ func (t *table) shrink(widths, shown []int, columns int) {
 	for _, i := range shown {
 		over += widths[i]
 	}
+	floors := make([]int, len(widths))
+	for i, w := range widths {
+		floors[i] = t.floor(i, w)
+	}
 	for ; over > 0; over-- {
-		widest := -1
+		best := -1
 		for _, i := range shown {
-			if widths[i] > t.floor(i, widths[i]) && (widest < 0 || widths[i] > widths[widest]) {
-				widest = i
+			if widths[i] > floors[i] && (best < 0 || t.before(i, best, widths)) {
+				best = i
 			}
 		}
-		if widest < 0 {
+		if best < 0 {
 			return // the lines are cut
 		}
-		widths[widest]--
+		widths[best]--
 	}
+}
+
+// before says whether column i is cut before column j.
+func (t *table) before(i, j int, widths []int) bool {
+	if t.columns[i].first != t.columns[j].first {
+		return t.columns[i].first
+	}
+	return widths[i] > widths[j]
 }
 
 // line writes one row. The last column is not filled up.

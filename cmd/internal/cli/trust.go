@@ -10,6 +10,14 @@ import (
 	"github.com/weightseal/weightseal/attest"
 )
 
+// How far what is attached to an artifact can be believed.
+const (
+	trustUnsigned   = "unsigned"   // there is nothing
+	trustUnverified = "unverified" // nobody was named to trust
+	trustUntrusted  = "untrusted"  // somebody was named, and this is not verified by them
+	trustVerified   = "verified"   // signed by somebody who is trusted, and all checks passed
+)
+
 // trustFlags say whose statements count, named as cosign names them.
 type trustFlags struct {
 	keys []string

@@ -85,7 +85,7 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 			return err
 		}
 	}
-	bar.close()
+	bar.finish("read")
 	return printVerified(s, o.output, checked, deep)
 }
 
@@ -154,13 +154,11 @@ func (c *checkedModel) deep(ctx context.Context, bar *progress) ([]attest.Check,
 		entries[e.Path] = e
 	}
 	byFile := map[string][]safetensors.TensorDigest{}
+	files = slices.DeleteFunc(files, func(f oci.File) bool { return entries[f.Path].Safetensors == nil })
+	bar.expect(len(files), sizeOfFiles(files))
 	for _, f := range files {
-		e, ok := entries[f.Path]
-		if !ok || e.Safetensors == nil {
-			continue
-		}
-		bar.say("read", f.Path)
-		if byFile[f.Path], err = c.deepFile(ctx, f, e.Safetensors); err != nil {
+		e := entries[f.Path]
+		if byFile[f.Path], err = c.deepFile(ctx, f, e.Safetensors, bar); err != nil {
 			return nil, err
 		}
 	}
@@ -171,7 +169,7 @@ func (c *checkedModel) deep(ctx context.Context, bar *progress) ([]attest.Check,
 		Detail: fmt.Sprintf("headers and tensors of %d files read from the registry; weights digest %s", len(byFile), c.predicate.WeightsDigest)}}, nil
 }
 
-func (c *checkedModel) deepFile(ctx context.Context, f oci.File, want *attest.SafetensorsInfo) ([]safetensors.TensorDigest, error) {
+func (c *checkedModel) deepFile(ctx context.Context, f oci.File, want *attest.SafetensorsInfo, bar *progress) ([]safetensors.TensorDigest, error) {
 	blob, err := c.store.Blob(ctx, f.Descriptor)
 	if err != nil {
 		return nil, err
@@ -186,10 +184,12 @@ func (c *checkedModel) deepFile(ctx context.Context, f oci.File, want *attest.Sa
 		return nil, err
 	}
 	digester := safetensors.NewDigester(header)
-	_, err = io.CopyBuffer(digester, body, make([]byte, 1<<20))
+	seen := bar.track("read", f.Path, f.Size)
+	_, err = io.CopyBuffer(io.MultiWriter(digester, seen), body, make([]byte, 1<<20))
 	if err := errors.Join(err, body.Close()); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
 	}
+	seen.done()
 	tensors, err := digester.Sum()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, err)
@@ -268,20 +268,34 @@ func printVerified(s *streams, output string, c *checkedModel, deep []attest.Che
 			return err
 		}
 	default:
-		fmt.Fprintf(s.out, "%s\n", c.store.Reference(digest))
-		for _, ch := range checks {
-			mark := "checked    "
-			if !ch.Done {
-				mark = "not checked"
-			}
-			fmt.Fprintf(s.out, "  %s  %s: %s\n", mark, ch.Name, printable(ch.Detail))
-		}
-		fmt.Fprintf(s.out, "  %s, ST%d, policy %s: %s\n", result, level, c.decision.Policy, allowedText(c.decision))
-		for _, r := range reasons {
-			fmt.Fprintf(s.out, "    %s\n", printable(r))
-		}
+		c.printChecks(s.page(), checks, result, level, reasons)
 	}
 	return denied(s, c.decision)
+}
+
+// printChecks says to people what was checked, and what came of it.
+func (c *checkedModel) printChecks(p *page, checks []attest.Check, result string, level int, reasons []string) {
+	fmt.Fprintln(p, p.paint(strong, c.store.Reference(c.subject.Digest.String())))
+	for _, ch := range checks {
+		mark, st := "checked", good
+		if !ch.Done {
+			mark, st = "not checked", doubtful
+		}
+		room := 0
+		if p.columns > 0 {
+			room = max(p.columns-15, 20)
+		}
+		head := p.paint(st, padded(mark, 11, false))
+		for _, l := range wrapped(ch.Name+": "+printable(ch.Detail), room) {
+			fmt.Fprintf(p, "  %s  %s\n", head, l)
+			head = padded("", 11, false)
+		}
+	}
+	allowed := allowedText(c.decision)
+	fmt.Fprintf(p, "  %s, ST%d, policy %s: %s\n", p.paint(verdictStyle(result), result), level, c.decision.Policy, p.paint(verdictStyle(allowed), allowed))
+	for _, r := range reasons {
+		p.paragraph("    ", printable(r))
+	}
 }
 
 func allowedText(d *policy.Decision) string {

@@ -38,13 +38,6 @@ type version struct {
 	weights map[string]bool   // paths of the files that its media types call weights
 }
 
-// What a statement's trust can be.
-const (
-	trustVerified   = "verified"   // signed by somebody who is trusted, and all checks passed
-	trustUnverified = "unverified" // nobody was named to trust
-	trustUntrusted  = "untrusted"  // somebody was named, and this is not verified by them
-)
-
 // statementView is what a statement says, and how far it can be believed.
 type statementView struct {
 	Trust         string `json:"trust"`
