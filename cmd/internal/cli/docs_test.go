@@ -299,5 +299,5 @@ func docEnv(t *testing.T, home string) []string {
 		"HOME="+home, "DOCKER_CONFIG="+home+"/.docker", "KUBECONFIG="+home+"/.kube/config", "COSIGN_PASSWORD=secret",
 		"HELM_DATA_HOME="+home+"/data", "HELM_CACHE_HOME="+home+"/cache", "HELM_CONFIG_HOME="+home+"/config",
 		"CHECKOUT="+top, "GITHUB_STEP_SUMMARY="+home+"/summary.md",
-		"PATH="+filepath.Join(home, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
+		"PATH="+filepath.Join(home, "bin")+":"+filepath.Join(home, ".local/bin")+":"+os.Getenv("PATH"))
 }
