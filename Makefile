@@ -18,7 +18,7 @@ TOOLS      := $(shell tools/build -d)
 TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3
 # Debian packages: Python with torch writes and loads the tests' checkpoints; the
 # race detector needs a C compiler. docker and kubectl are the clients only.
-TEST_PACKAGES := python3 python3-torch python3-numpy python3-h5py python3-joblib xz-utils \
+TEST_PACKAGES := python3 python3-torch python3-numpy python3-h5py python3-joblib jq xz-utils \
 	openssl procps tmux bash-completion docker:docker-cli,docker.io kubectl:kubernetes-client,kubectl
 RACE_PACKAGES := gcc libc6-dev
 export WEIGHTSEAL_TOOLS := $(TOOLS)
@@ -52,9 +52,11 @@ build: ## Build bin/weightseal (VERSION=v1.2.3 for a release)
 	$(GOBUILD) -o bin/weightseal ./cmd/weightseal
 
 .PHONY: install
-install: build ## Install it into $(PREFIX)/bin (PREFIX, DESTDIR)
+install: build ## Install it into $(PREFIX)/bin, with its manual pages (PREFIX, DESTDIR)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 0755 bin/weightseal '$(DESTDIR)$(PREFIX)/bin/weightseal'
+	install -d '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -m 0644 docs/man/*.1 '$(DESTDIR)$(PREFIX)/share/man/man1'
 
 ##@ Release
 

@@ -144,7 +144,7 @@ func TestReleaseHolds(t *testing.T) {
 		t.Errorf("checksums.txt covers %d files:\n%s", got, out)
 	}
 	list := listTar(t, m.read(t, archive))
-	for _, name := range []string{"weightseal 755", "LICENSE 644", "README.md 644", "completions/weightseal.bash 644", "completions/_weightseal 644", "completions/weightseal.fish 644", "completions/weightseal.ps1 644"} {
+	for _, name := range []string{"weightseal 755", "LICENSE 644", "README.md 644", "completions/weightseal.bash 644", "completions/_weightseal 644", "completions/weightseal.fish 644", "completions/weightseal.ps1 644", "man/man1/weightseal-push.1 644"} {
 		if !slices.ContainsFunc(list, func(s string) bool { return strings.HasPrefix(s, name) }) {
 			t.Errorf("%s holds no %s: %q", archive, name, list)
 		}
