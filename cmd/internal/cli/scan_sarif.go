@@ -174,8 +174,17 @@ func printSARIF(w io.Writer, o *scanOutput) error {
 func newSARIFRule(r scan.Rule) sarifRule {
 	ref := r.References()
 	anchor := rulesURI + "#" + strings.ToLower(r.ID)
-	ids := strings.Join(append(append([]string{}, ref.CWE...), ref.Advisories...), ", ")
-	controls := "OWASP AISVS " + strings.Join(ref.AISVS, ", ") + "; CSA AICM " + strings.Join(ref.AICM, ", ")
+	ids := fmt.Sprintf("%s; OWASP AISVS %s; CSA AICM %s.", strings.Join(ref.CWE, ", "),
+		strings.Join(ref.AISVS, ", "), strings.Join(ref.AICM, ", "))
+	advisories, linked := "", ""
+	if len(ref.Advisories) > 0 {
+		var links []string
+		for _, id := range ref.Advisories {
+			links = append(links, fmt.Sprintf("[%s](%s)", id, scan.AdvisoryURL(id)))
+		}
+		advisories = "\n\nAdvisories: " + strings.Join(ref.Advisories, ", ") + "."
+		linked = "\n\nAdvisories: " + strings.Join(links, ", ") + "."
+	}
 	tags := []string{"security", "model-supply-chain"}
 	for _, c := range ref.CWE {
 		tags = append(tags, "external/cwe/"+strings.ToLower(c))
@@ -185,9 +194,9 @@ func newSARIFRule(r scan.Rule) sarifRule {
 		ShortDescription: sarifText{Text: r.Title},
 		FullDescription:  sarifText{Text: r.Means},
 		Help: sarifText{
-			Text: fmt.Sprintf("%s\n\nWhat to do: %s.\n\n%s. %s.", r.Means, strings.TrimSuffix(r.Fix, "."), ids, controls),
-			Markdown: fmt.Sprintf("%s\n\n**What to do:** %s.\n\n%s. %s.\n\n[%s](%s)", markdownText(r.Means),
-				markdownText(strings.TrimSuffix(r.Fix, ".")), ids, controls, r.ID, anchor),
+			Text: fmt.Sprintf("%s\n\nWhat to do: %s.\n\n%s%s", r.Means, strings.TrimSuffix(r.Fix, "."), ids, advisories),
+			Markdown: fmt.Sprintf("%s\n\n**What to do:** %s.\n\n%s%s\n\n[%s](%s)", markdownText(r.Means),
+				markdownText(strings.TrimSuffix(r.Fix, ".")), ids, linked, r.ID, anchor),
 		},
 		HelpURI: anchor, Configuration: sarifConfiguration{sarifLevel(r.Verdict)},
 		Properties: sarifRuleBag{Tags: tags, Precision: "high", SecuritySeverity: securitySeverity(r.Severity)},
