@@ -146,7 +146,7 @@ func TestNoSecretsCommitted(t *testing.T) {
 func TestScriptsRun(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		".ci/run", "bench/run", "tools/build", "tools/debian", "tools/fuzz", "tools/plugin-hook", "tools/reproducible",
+		".ci/run", "bench/run", "bench/scanners", "tools/build", "tools/debian", "tools/fuzz", "tools/plugin-hook", "tools/reproducible",
 	} {
 		info, err := os.Stat(name)
 		if err != nil {

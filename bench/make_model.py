@@ -14,15 +14,15 @@ from collections import OrderedDict
 import torch
 
 
-def main():
-    path, megabytes = sys.argv[1], int(sys.argv[2])
+def state_dict(megabytes):
     torch.manual_seed(1)
     size = megabytes * 1024 * 1024 // 32
     state = OrderedDict()
     for i in range(16):
         state[f"model.layers.{i}.mlp.weight"] = torch.rand(size // 4 // 1024, 1024)
         state[f"model.layers.{i}.attn.weight"] = torch.rand(size // 2 // 1024, 1024).to(torch.float16)
-    torch.save(state, path)
+    return state
 
 
-main()
+if __name__ == "__main__":
+    torch.save(state_dict(int(sys.argv[2])), sys.argv[1])

@@ -310,6 +310,7 @@ socket _socket ssl http urllib urllib2 urllib3 requests httpx ftplib smtplib tel
 webbrowser shutil tempfile platform pip ensurepip venv pdb bdb cProfile profile trace timeit doctest idlelib lib2to3 pydoc
 multiprocessing threading _thread concurrent asyncio signal operator _operator functools itertools types copyreg
 inspect pkgutil zipimport distutils setuptools pkg_resources jsonpickle yaml jinja2 hydra sqlite3 logging
+_osx_support _aix_support _pyrepl _interpreters _xxsubinterpreters site atexit linecache gc test unittest numpy.f2py
 torch.hub torch.fx torch.jit torch.package torch._dynamo torch._inductor torch.distributed torch.utils joblib.externals`)
 
 var isGadgetBuiltin = words(`eval exec execfile compile open file input raw_input getattr setattr delattr globals locals vars
@@ -318,4 +319,5 @@ staticmethod __build_class__`)
 
 var isGadgetName = words(`system popen spawn spawnv spawnl spawnve spawnlp execv execve execl execlp run run_code runctx
 check_output check_call call getoutput getstatusoutput eval exec execfile __import__ import_module load_module load_library
-load loads open read_pickle resolve_name locate get_file urlopen urlretrieve partial attrgetter itemgetter methodcaller`)
+load loads open read_pickle resolve_name locate get_file urlopen urlretrieve partial attrgetter itemgetter methodcaller
+FileIO _get_command_stdout`)

@@ -8,7 +8,7 @@ type References struct {
 	AISVS      []string // OWASP AI Security Verification Standard 1.0, such as C4.1.2
 	AICM       []string // CSA AI Controls Matrix, such as MDS-13
 	CWE        []string // Common Weakness Enumeration, such as CWE-502
-	Advisories []string // CVE ids of attacks of this kind
+	Advisories []string // CVE and GHSA ids of attacks of this kind
 }
 
 // References gives the ids that a rule maps to: its own row where there is one,
@@ -23,7 +23,7 @@ func (r Rule) References() References {
 	if own.cwe != "" {
 		ref.CWE = strings.Fields(own.cwe)
 	}
-	ref.Advisories = strings.Fields(own.advisories)
+	ref.Advisories = append(strings.Fields(own.advisories), strings.Fields(githubAdvisories(r.ID))...)
 	return ref
 }
 
@@ -80,7 +80,7 @@ func ruleReferences() map[string]references {
 		"WS-PICKLE-024": {"CWE-502", "CVE-2025-32434 CVE-2026-24747"},
 
 		"WS-TORCH-001": {"CWE-436", "CVE-2025-1944 CVE-2025-1945 CVE-2025-10156"},
-		"WS-TORCH-003": {"CWE-502 CWE-20", ""},
+		"WS-TORCH-003": {"CWE-502 CWE-20", "CVE-2025-1944 CVE-2025-1945 CVE-2025-10156"},
 		"WS-TORCH-004": {"CWE-125", "CVE-2026-24747"},
 		"WS-TORCH-005": {"CWE-94", ""},
 		"WS-TORCH-008": {"CWE-20", ""},

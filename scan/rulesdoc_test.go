@@ -61,7 +61,7 @@ func TestReferences(t *testing.T) {
 		{"AISVS", regexp.MustCompile(`^C\d+\.\d+\.\d+$`), func(r scan.References) []string { return r.AISVS }, true},
 		{"AICM", regexp.MustCompile(`^MDS-\d{2}$`), func(r scan.References) []string { return r.AICM }, true},
 		{"CWE", regexp.MustCompile(`^CWE-\d+$`), func(r scan.References) []string { return r.CWE }, true},
-		{"advisories", regexp.MustCompile(`^CVE-\d{4}-\d{4,}$`), func(r scan.References) []string { return r.Advisories }, false},
+		{"advisories", regexp.MustCompile(`^(CVE-\d{4}-\d{4,}|GHSA(-[23456789cfghjmpqrvwx]{4}){3})$`), func(r scan.References) []string { return r.Advisories }, false},
 	}
 	advisories := 0
 	for _, r := range scan.Rules() {
@@ -82,7 +82,7 @@ func TestReferences(t *testing.T) {
 			}
 		}
 	}
-	if advisories < 10 {
+	if advisories < 70 {
 		t.Errorf("only %d advisories", advisories)
 	}
 }
@@ -126,7 +126,10 @@ the kind that the rule finds.
 			capital(r.Title), r.Severity, r.Verdict, r.Means, strings.TrimSuffix(r.Fix, "."))
 		fmt.Fprintf(&b, "AISVS %s · AICM %s · %s", strings.Join(ref.AISVS, ", "), strings.Join(ref.AICM, ", "), strings.Join(ref.CWE, ", "))
 		if len(ref.Advisories) > 0 {
-			fmt.Fprintf(&b, " · %s", strings.Join(ref.Advisories, ", "))
+			b.WriteString("\n\nAdvisories:")
+			for _, id := range ref.Advisories {
+				fmt.Fprintf(&b, "\n[%s](%s)", id, scan.AdvisoryURL(id))
+			}
 		}
 		b.WriteByte('\n')
 	}

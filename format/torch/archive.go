@@ -234,7 +234,7 @@ func (a *archive) end64(at int64, d *directory) (end int64, wide bool, err error
 // readDirectory reads the central directory in order.
 func (a *archive) readDirectory(d directory) error {
 	sec := io.NewSectionReader(a.r, d.offset, d.size)
-	br := bufio.NewReaderSize(sec, 64<<10)
+	br := bufio.NewReaderSize(sec, int(min(max(d.size, 16), 64<<10))) // most archives have a few records
 	at := d.offset
 	var head [lenCentral]byte
 	for range d.count {
@@ -654,7 +654,8 @@ func (a *archive) source(e *entry) io.ReaderAt {
 // and never checks them: a wrong one is no error.
 func (a *archive) checkCRC(e *entry) error {
 	h := crc32.NewIEEE()
-	if _, err := io.Copy(h, io.NewSectionReader(a.source(e), 0, e.size)); err != nil {
+	buf := make([]byte, min(max(e.size, 1), 32<<10))
+	if _, err := io.CopyBuffer(h, io.NewSectionReader(a.source(e), 0, e.size), buf); err != nil {
 		return err
 	}
 	if h.Sum32() != e.crc {

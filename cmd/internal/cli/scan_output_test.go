@@ -20,7 +20,6 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/weightseal/weightseal/internal/embedded"
-	"github.com/weightseal/weightseal/scan"
 )
 
 // scanned runs scan and gives its exit code and what it printed.
@@ -169,73 +168,6 @@ func TestScanJSONSchema(t *testing.T) {
 		}
 		if len(o.Files) < 20 || o.Totals.Files != len(o.Files) || o.Totals.Findings != findings || o.Totals.BytesRead != read || o.Totals.Bytes != size {
 			t.Errorf("%s: %+v", dir, o.Totals)
-		}
-	}
-}
-
-// TestScanSARIF: SARIF of the corpus is valid, its references lead somewhere,
-// and every file that is not safe has a result.
-func TestScanSARIF(t *testing.T) {
-	t.Parallel()
-	schema := closed(t, "testdata/scan/sarif.schema.json")
-	_, text, _ := scanned(t, nil, append(slices.Clone(fixture), "-o", "sarif")...)
-	validate(t, schema, "fixture", text)
-	for _, dir := range corpora() {
-		_, text, _ := scanned(t, nil, filepath.Join("../../../testdata", dir), "-o", "sarif")
-		validate(t, schema, dir, text)
-		checkSARIF(t, dir, text)
-	}
-}
-
-func checkSARIF(t *testing.T, dir, text string) {
-	t.Helper()
-	var log sarifLog
-	if err := json.Unmarshal([]byte(text), &log); err != nil {
-		t.Fatal(err)
-	}
-	r := log.Runs[0]
-	told := map[string]bool{}
-	for _, x := range r.Results {
-		if x.RuleIndex >= len(r.Tool.Driver.Rules) || r.Tool.Driver.Rules[x.RuleIndex].ID != x.RuleID {
-			t.Fatalf("%s: rule %d is not %s", dir, x.RuleIndex, x.RuleID)
-		}
-		l := x.Locations[0].Physical
-		if i := *l.Artifact.Index; i >= len(r.Artifacts) || r.Artifacts[i].Location.URI != l.Artifact.URI {
-			t.Fatalf("%s: artifact %d is not %s", dir, i, l.Artifact.URI)
-		}
-		size := r.Artifacts[*l.Artifact.Index].Length
-		if l.Region.ByteOffset != nil && *l.Region.ByteOffset > size {
-			t.Errorf("%s: offset %d of %d", l.Artifact.URI, *l.Region.ByteOffset, size)
-		}
-		told[l.Artifact.URI] = true
-	}
-	for _, a := range r.Artifacts {
-		if a.Properties["verdict"] != "safe" && !told[a.Location.URI] {
-			t.Errorf("%s is %v, and no result says so", a.Location.URI, a.Properties["verdict"])
-		}
-	}
-}
-
-// TestScanSARIFSeverities: each rule gets the level and score that code
-// scanning sorts into the severity of the same name.
-func TestScanSARIFSeverities(t *testing.T) {
-	t.Parallel()
-	names := map[string]string{}
-	for _, r := range scan.Rules() {
-		s := newSARIFRule(r)
-		score := s.Properties.SecuritySeverity
-		want := map[string]bool{
-			"critical": score > "9.0", "high": score >= "7.0" && score < "9.0", "medium": score >= "4.0" && score < "7.0",
-			"low": score >= "0.1" && score < "4.0", "info": score == "",
-		}[r.Severity]
-		if !want {
-			t.Errorf("%s is %s and has the score %q", r.ID, r.Severity, score)
-		}
-		if names[s.Name] == "" {
-			names[s.Name] = r.ID
-		}
-		if s.Help.Markdown == "" || !strings.HasSuffix(s.HelpURI, strings.ToLower(r.ID)) {
-			t.Errorf("%s: help %+v at %s", r.ID, s.Help, s.HelpURI)
 		}
 	}
 }

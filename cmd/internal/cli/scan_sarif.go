@@ -140,8 +140,13 @@ type sarifSuppression struct { // 3.35
 	Justification string `json:"justification"`
 }
 
-// printSARIF writes the report for code scanning. Nothing is left out: what is
-// ignored or accepted is a suppressed result, what is excluded a notification.
+// sarifLimit is the most results that code scanning of GitHub takes of a run:
+// it refuses a log with more, and shows 5,000.
+const sarifLimit = 25_000
+
+// printSARIF writes the report for code scanning. Nothing is left out silently:
+// what is ignored or accepted is a suppressed result, what is excluded or over
+// sarifLimit a notification.
 func printSARIF(w io.Writer, o *scanOutput) error {
 	rules := o.usedRules()
 	run := sarifRun{
@@ -161,21 +166,59 @@ func printSARIF(w io.Writer, o *scanOutput) error {
 		index[r.ID] = i
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, newSARIFRule(r))
 	}
+	least, left := o.sarifLeast(sarifLimit)
 	for i := range o.Files {
 		f := &o.Files[i]
 		run.Artifacts = append(run.Artifacts, f.sarifArtifact())
 		for _, x := range f.Findings {
+			if x.Verdict < least || x.Verdict == least && left == 0 {
+				continue
+			}
+			if x.Verdict == least {
+				left--
+			}
 			run.Results = append(run.Results, f.sarifResult(x, i, index[x.Rule]))
 		}
 	}
+	if n := o.Totals.Findings - len(run.Results); n > 0 {
+		run.Invocations[0].Notifications = append(run.Invocations[0].Notifications, sarifNotification{
+			Level: "warning", Message: sarifText{Text: fmt.Sprintf(
+				"%d of %d results, those of the least weight, are left out: code scanning takes %d of a run. The JSON output has all", n, o.Totals.Findings, sarifLimit)},
+		})
+	}
 	return printJSON(w, sarifLog{Schema: sarifSchema, Version: sarifVersion, Runs: []sarifRun{run}})
+}
+
+// sarifLeast says which findings are among the limit worst: all above the
+// verdict, and so many that have it.
+func (o *scanOutput) sarifLeast(limit int) (least scan.Verdict, left int) {
+	var counts [scan.Unsafe + 1]int
+	for _, f := range o.Files {
+		for _, x := range f.Findings {
+			counts[max(0, min(x.Verdict, scan.Unsafe))]++
+		}
+	}
+	left = limit
+	for least = scan.Unsafe; least > 0 && counts[least] <= left; least-- {
+		left -= counts[least]
+	}
+	return least, left
 }
 
 func newSARIFRule(r scan.Rule) sarifRule {
 	ref := r.References()
 	anchor := rulesURI + "#" + strings.ToLower(r.ID)
-	ids := strings.Join(append(append([]string{}, ref.CWE...), ref.Advisories...), ", ")
-	controls := "OWASP AISVS " + strings.Join(ref.AISVS, ", ") + "; CSA AICM " + strings.Join(ref.AICM, ", ")
+	ids := fmt.Sprintf("%s; OWASP AISVS %s; CSA AICM %s.", strings.Join(ref.CWE, ", "),
+		strings.Join(ref.AISVS, ", "), strings.Join(ref.AICM, ", "))
+	advisories, linked := "", ""
+	if len(ref.Advisories) > 0 {
+		var links []string
+		for _, id := range ref.Advisories {
+			links = append(links, fmt.Sprintf("[%s](%s)", id, scan.AdvisoryURL(id)))
+		}
+		advisories = "\n\nAdvisories: " + strings.Join(ref.Advisories, ", ") + "."
+		linked = "\n\nAdvisories: " + strings.Join(links, ", ") + "."
+	}
 	tags := []string{"security", "model-supply-chain"}
 	for _, c := range ref.CWE {
 		tags = append(tags, "external/cwe/"+strings.ToLower(c))
@@ -185,9 +228,9 @@ func newSARIFRule(r scan.Rule) sarifRule {
 		ShortDescription: sarifText{Text: r.Title},
 		FullDescription:  sarifText{Text: r.Means},
 		Help: sarifText{
-			Text: fmt.Sprintf("%s\n\nWhat to do: %s.\n\n%s. %s.", r.Means, strings.TrimSuffix(r.Fix, "."), ids, controls),
-			Markdown: fmt.Sprintf("%s\n\n**What to do:** %s.\n\n%s. %s.\n\n[%s](%s)", markdownText(r.Means),
-				markdownText(strings.TrimSuffix(r.Fix, ".")), ids, controls, r.ID, anchor),
+			Text: fmt.Sprintf("%s\n\nWhat to do: %s.\n\n%s%s", r.Means, strings.TrimSuffix(r.Fix, "."), ids, advisories),
+			Markdown: fmt.Sprintf("%s\n\n**What to do:** %s.\n\n%s%s\n\n[%s](%s)", markdownText(r.Means),
+				markdownText(strings.TrimSuffix(r.Fix, ".")), ids, linked, r.ID, anchor),
 		},
 		HelpURI: anchor, Configuration: sarifConfiguration{sarifLevel(r.Verdict)},
 		Properties: sarifRuleBag{Tags: tags, Precision: "high", SecuritySeverity: securitySeverity(r.Severity)},

@@ -71,7 +71,7 @@ func joinPlace(path, inner string) string {
 // oneLine makes a text from outside harmless and keeps it on its line: a name in
 // an archive must not write lines of the report.
 func oneLine(s string) string {
-	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(printable(s))
+	return strings.ReplaceAll(strings.ReplaceAll(printable(s), "\n", `\n`), "\t", `\t`)
 }
 
 // String says why a file was kept out.
