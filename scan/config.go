@@ -82,6 +82,7 @@ const (
 	inWeightMap
 	inTypes
 	inConfig
+	inVocabulary
 )
 
 func insideOf(key string) inside {
@@ -94,6 +95,8 @@ func insideOf(key string) inside {
 		return inTypes
 	case "config":
 		return inConfig
+	case "vocab":
+		return inVocabulary
 	}
 	return 0
 }
@@ -190,6 +193,9 @@ func (c *configWalk) value(s string, kind byte, off int64) {
 	l.class.set(l.key, s, kind)
 	if kind == '"' {
 		l.skops.set(l.key, s)
+		if n := len(c.stack); l.key == "function" && n > 1 && c.stack[n-2].key == "config" {
+			c.stack[n-2].class.function = s
+		}
 	}
 	c.member(l.key, s, kind, l.keyAt)
 }
@@ -198,8 +204,14 @@ func (c *configWalk) value(s string, kind byte, off int64) {
 var isLoaderKey = words(`auto_map trust_remote_code custom_pipelines custom_pipeline _target_ __target__ py/object py/reduce
 py/function py/repr py/type loader_module python_function custom_imports`)
 
+// isVocabulary knows the files whose keys are the words that a tokenizer knows.
+var isVocabulary = words(`vocab.json added_tokens.json encoder.json`)
+
 // member judges a member of an object.
 func (c *configWalk) member(key, s string, kind byte, off int64) {
+	if kind == '0' && (c.under(inVocabulary) || isVocabulary(c.name) && len(c.stack) == 1) {
+		return // a word and its number
+	}
 	switch key {
 	case "auto_map", "custom_pipelines", "custom_pipeline":
 		if kind != '0' && s != "" || kind == '{' {
@@ -273,7 +285,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 	if kind == '"' && c.under(inWeightMap) && strings.Contains(c.name, ".index.") && outside(s) {
 		c.r.add("WS-CONFIG-006", off, "the tensor %s lies in %q", clip(key), clip(s))
 	}
-	if strings.HasPrefix(key, "__") && !isLoaderKey(key) && isAttributeConfig(c.name) {
+	if strings.HasPrefix(key, "__") && key != "__version__" && !isLoaderKey(key) && isAttributeConfig(c.name) {
 		c.r.add("WS-CONFIG-001", off, "%s is set as a private attribute of the configuration", c.path())
 	}
 	if kind == '"' && c.under(inChatTemplate) && key != "template" && key != "name" {

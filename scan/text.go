@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -90,6 +91,11 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 		checkTemplate(r, string(peek(b, b.Size(), 0, maxTemplate)), 0, path.Base(f.Path))
 	case isRequirements(path.Base(strings.ToLower(f.Path))):
 		checkRequirements(r, b)
+		if e == ".yaml" || e == ".yml" {
+			checkYAML(r, b)
+		}
+	case bytes.HasPrefix(start, []byte("%PDF-")):
+		r.add("WS-FORMAT-002", 0, "a PDF document, which is not judged")
 	case isProgramName(strings.ToLower(path.Base(f.Path))):
 		r.add("WS-CODE-004", 0, "a program, going by its name")
 	case isGraphText(e):
@@ -103,7 +109,7 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 
 // isProgramName knows files that a tool runs by their name.
 var isProgramName = words(`makefile gnumakefile dockerfile containerfile jenkinsfile justfile rakefile cmakelists.txt vagrantfile
-.bashrc .bash_profile .profile .zshrc .envrc`)
+pyproject.toml setup.cfg pipfile procfile brewfile gemfile .bashrc .bash_profile .profile .zshrc .envrc .pythonrc .pdbrc .gdbinit`)
 
 // isRequirements knows the files that name what to install.
 func isRequirements(base string) bool {
@@ -277,6 +283,9 @@ func hasAnyPrefix(s string, prefixes ...string) bool {
 // checkXML judges markup: a parser reads or fetches what entities and document
 // types name.
 func checkXML(r *report, b model.Blob) {
+	if at, ok := find(b, "http://www.w3.org/2001/XInclude"); ok {
+		r.add("WS-TEXT-001", at, "the document includes others (XInclude)")
+	}
 	if at, ok := find(b, "<!ENTITY"); ok {
 		r.add("WS-TEXT-001", at, "the document declares entities")
 	} else if at, ok := find(b, "<!DOCTYPE"); ok {
@@ -332,15 +341,21 @@ func xmlEncoding(s string) string {
 	return name
 }
 
+// eventHandler is an attribute that holds a script: onload, onerror, ...
+var eventHandler = regexp.MustCompile(`[\s"'/]on[a-z]{2,24}\s{0,8}=|http-equiv\s{0,8}=\s{0,8}["']?refresh`)
+
 // findScript looks for what a browser would run.
 func findScript(b model.Blob) (int64, bool) {
-	const step, most = 256 << 10, 16
+	const step, most = 256 << 10, 64
 	for at := int64(0); at < b.Size(); at += step {
 		part := bytes.ToLower(peek(b, b.Size(), at, step+most))
-		for _, what := range []string{"<script", ":script", "javascript:", " onload", " onerror", " onclick", " onbegin", "<foreignobject", "<iframe"} {
+		for _, what := range []string{"<script", ":script", "javascript:", "<foreignobject", "<iframe", "<object", "<embed"} {
 			if i := bytes.Index(part, []byte(what)); i >= 0 {
 				return at + int64(i), true
 			}
+		}
+		if i := eventHandler.FindIndex(part); i != nil {
+			return at + int64(i[0]), true
 		}
 	}
 	return 0, false
