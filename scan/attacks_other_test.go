@@ -63,6 +63,28 @@ func TestClothes(t *testing.T) {
 	})
 }
 
+// Schemas of skops: whatever the kind of a node, it imports what it names.
+func TestSkops(t *testing.T) {
+	t.Parallel()
+	safe, review, unsafe := scan.Safe, scan.Review, scan.Unsafe
+	node := func(loader, module, class, content string) string {
+		return zipOf("schema.json", `{"__class__": "`+class+`", "__module__": "`+module+`", "__loader__": "`+loader+`", "content": {`+content+`}}`)
+	}
+	checkAttacks(t, []attack{
+		{"J3", "container of a callable", "a.skops", node("ListNode", "os", "system", ""), unsafe, "WS-CONFIG-002"},
+		{"J3", "container", "a.skops", node("DictNode", "builtins", "dict", ""), safe, ""},
+		{"J3", "node of a later version", "a.skops", node("NewNode", "acme", "Thing", ""), review, "WS-CONFIG-001"},
+		{"J3", "node of a later version, of the system", "a.skops", node("NewNode", "subprocess", "Popen", ""), unsafe, "WS-CONFIG-002"},
+		{"J3", "function by its content", "a.skops", node("FunctionNode", "builtins", "function", `"module_path": "os", "function": "system"`), unsafe, "WS-CONFIG-002"},
+		{"J3", "function of numpy that unpickles", "a.skops", node("FunctionNode", "builtins", "function", `"module_path": "numpy", "function": "load"`), unsafe, "WS-CONFIG-002"},
+		{"J3", "function of numpy's tests", "a.skops", node("FunctionNode", "builtins", "function", `"module_path": "numpy.testing", "function": "runstring"`), unsafe, "WS-CONFIG-002"},
+		{"J3", "function that computes", "a.skops", node("FunctionNode", "numpy", "ufunc", `"module_path": "numpy", "function": "log"`), review, "WS-CONFIG-001"},
+		{"J3", "type by its content", "a.skops", node("TypeNode", "builtins", "type", `"__module__": "subprocess", "__class__": "Popen"`), unsafe, "WS-CONFIG-002"},
+		{"J3", "type of numpy", "a.skops", node("TypeNode", "builtins", "type", `"__module__": "numpy", "__class__": "float64"`), review, "WS-CONFIG-001"},
+		{"J3", "module of jsonpickle", "a.json", `{"py/module": "antigravity"}`, review, "WS-CONFIG-001"},
+	})
+}
+
 // Sizes and keys of data formats, and bare numbers.
 func TestDataAttacks(t *testing.T) {
 	t.Parallel()

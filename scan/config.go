@@ -6,7 +6,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -193,8 +192,14 @@ func (c *configWalk) value(s string, kind byte, off int64) {
 	l.class.set(l.key, s, kind)
 	if kind == '"' {
 		l.skops.set(l.key, s)
-		if n := len(c.stack); l.key == "function" && n > 1 && c.stack[n-2].key == "config" {
-			c.stack[n-2].class.function = s
+		if n := len(c.stack); n > 1 {
+			up := &c.stack[n-2]
+			if l.key == "function" && up.key == "config" {
+				up.class.function = s
+			}
+			if up.object && up.key == "content" {
+				up.skops.setContent(l.key, s)
+			}
 		}
 	}
 	c.member(l.key, s, kind, l.keyAt)
@@ -202,7 +207,7 @@ func (c *configWalk) value(s string, kind byte, off int64) {
 
 // isLoaderKey knows the keys that make a loader import or call what they name.
 var isLoaderKey = words(`auto_map trust_remote_code custom_pipelines custom_pipeline _target_ __target__ py/object py/reduce
-py/function py/repr py/type loader_module python_function custom_imports`)
+py/function py/repr py/type py/module loader_module python_function custom_imports`)
 
 // isVocabulary knows the files whose keys are the words that a tokenizer knows.
 var isVocabulary = words(`vocab.json added_tokens.json encoder.json`)
@@ -227,7 +232,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		}
 	case "py/reduce", "py/function", "py/repr":
 		c.r.add("WS-CONFIG-002", off, "%s: jsonpickle calls what it names", c.path())
-	case "py/object", "py/type":
+	case "py/object", "py/type", "py/module":
 		c.r.add("WS-CONFIG-001", off, "%s: jsonpickle imports %s", c.path(), clip(s))
 	case "custom_imports":
 		if kind != '0' {
@@ -322,43 +327,6 @@ tokenizer_config.json image_processor_config.json feature_extractor_config.json`
 
 // isModelPackage knows the packages that a model's class may come from.
 var isModelPackage = words(`transformers diffusers peft sentence_transformers timm torchvision optimum`)
-
-// skopsNode is a node of a skops schema (skops/io/_visualize.py): the kind of
-// object, and its class.
-type skopsNode struct{ loader, module, class string }
-
-func (n *skopsNode) set(key, s string) {
-	switch key {
-	case "__loader__":
-		n.loader = s
-	case "__module__":
-		n.module = s
-	case "__class__":
-		n.class = s
-	}
-}
-
-// judge judges the kinds that call what they name, and those that only need a
-// class: that one as a pickle's.
-func (n *skopsNode) judge(r *report, off int64) {
-	if n.loader == "" {
-		return
-	}
-	name := n.module + "." + n.class
-	switch n.loader {
-	case "OperatorFuncNode", "MethodNode", "PartialNode":
-		r.add("WS-CONFIG-002", off, "skops: %s calls %s", n.loader, clip(name))
-	case "FunctionNode", "TypeNode", "ObjectNode", "ReduceNode", "TreeNode":
-		switch classify(&pickle.Global{Module: n.module, Name: n.class}) {
-		case dangerous, forbidden, dotted:
-			if n.module != "" && n.class != "" && topOf(n.module) != "sklearn" && topOf(n.module) != "scipy" && topOf(n.module) != "numpy" {
-				r.add("WS-CONFIG-002", off, "skops: %s imports %s", n.loader, clip(name)).Global = name
-				return
-			}
-		}
-		r.add("WS-CONFIG-001", off, "skops: %s imports %s", n.loader, clip(name))
-	}
-}
 
 func topOf(module string) string {
 	top, _, _ := strings.Cut(module, ".")
