@@ -63,6 +63,71 @@ func TestClothes(t *testing.T) {
 	})
 }
 
+// Python that hides what it calls, and Python that only looks like it.
+func TestSourceAttacks(t *testing.T) {
+	t.Parallel()
+	var tests []attack
+	for name, in := range map[string]string{
+		"imported from its module":   "from os import system\nsystem('x')\n",
+		"in brackets, another name":  "from os import (\n    path,\n    system as s,\n)\ns('x')\n",
+		"module by another name":     "import os as o\no.system('x')\n",
+		"handed on":                  "import os, sys\ngetattr(os, 'sys' + 'tem')('x')\n",
+		"over two lines":             "import os\nos.\\\n  system('x')\n",
+		"with blanks":                "import os\nos . system ('x')\n",
+		"letters of another width":   "\uff45\uff58\uff45\uff43('x')\n",
+		"letters of another kind":    "import os\no\u017f.system('x')\n",
+		"in a formatted text":        "f\"{__import__('o' + 's')}\"\n",
+		"behind a text":              "x = '\\\n'; exec('x')\n",
+		"behind a text of lines":     "x = '''\\'''a'''; exec('x')\n",
+		"builtins":                   "__builtins__['ev' + 'al']('1')\n",
+		"import as a value":          "f = __import__\nf('os')\n",
+		"family of functions":        "import os\nos.execvpe('x', [], {})\n",
+		"connection":                 "import urllib.request\nurllib.request.urlopen('http://example.com')\n",
+		"pickle in the source":       "import pickle\npickle.loads(b'x')\n",
+		"another encoding":           "# -*- coding: utf-7 -*-\nx = 1\n",
+		"another encoding, below":    "#!/usr/bin/python\n# vim: set fileencoding=rot13 :\n",
+		"import in one line of many": "if True: import subprocess as s\n",
+	} {
+		tests = append(tests, attack{"P2", name, "m.py", in, scan.Unsafe, "WS-CODE-003"})
+	}
+	for name, in := range map[string]string{
+		"methods of those names": "model.eval()\ntorch.compile(x)\nre.compile('a')\nself.exec(x)\n",
+		"paths":                  "import os\nos.path.join('a')\nos.makedirs('x', exist_ok=True)\nx = os.environ['A']\n",
+		"words in texts":         "x = f'call eval(x) {y} {{os.system(1)}}'\n# os.system('x')\n'''subprocess.run(1)'''\n",
+		"its own definitions":    "def eval(x):\n    return x\nclass system:\n    compile = 1\n",
+		"arguments by name":      "f(eval=True, compile=False)\nfrom .os import system\n",
+		"letters of a language":  "größe = 1\nπ = 3\n",
+	} {
+		tests = append(tests, attack{"P2", name, "m.py", in, scan.Review, "WS-CODE-002"})
+	}
+	checkAttacks(t, tests)
+}
+
+// Parts of files that lie far behind their beginning.
+func TestFarAttacks(t *testing.T) {
+	t.Parallel()
+	far := strings.Repeat("x", 1200_000)
+	blanks := strings.Repeat(" ", 2000)
+	review, unknown, unsafe := scan.Review, scan.Unknown, scan.Unsafe
+	evil := "{{ ''.__class__ }}"
+	checkAttacks(t, []attack{
+		{"F1", "template in JSON", "tokenizer_config.json", jsonOf(map[string]any{"chat_template": far + evil}), unknown, "WS-LIMIT-001"},
+		{"F1", "template of a list in JSON", "tokenizer_config.json", jsonOf(map[string]any{"chat_template": []any{map[string]any{"name": "a", "template": far + evil}}}), unknown, "WS-LIMIT-001"},
+		{"F1", "template of a prompt", "prompt.json", jsonOf(map[string]any{"template": far + evil}), unknown, "WS-LIMIT-001"},
+		{"F1", "requirement", "requirements.txt", "# " + far + "\n--extra-index-url http://example.com\n", review, "WS-CONFIG-005"},
+		{"F1", "line of a site file", "a.pth", "# " + far + "\nimport os\n", unsafe, "WS-TORCH-010"},
+		{"F1", "line of a longer site file", "a.pth", strings.Repeat("# "+far+"\n", 8) + "import os\n", unknown, "WS-LIMIT-001"},
+		{"F1", "value of a target", "a.yaml", "_target_:" + blanks + "os.system\n", review, "WS-CONFIG-001"},
+		{"F1", "value of trust", "a.yaml", "trust_remote_code:" + blanks + "true\n", review, "WS-CONFIG-001"},
+		{"F1", "colon of trust", "a.yaml", "{\"trust_remote_code\"" + blanks + ": true}\n", review, "WS-CONFIG-001"},
+		{"F1", "long target", "a.yaml", "target: " + strings.Repeat("a.", 600) + "b\n", review, "WS-CONFIG-001"},
+		{"F1", "long target in JSON", "a.json", `{"target": "` + strings.Repeat("a.", 600) + `b"}`, review, "WS-CONFIG-001"},
+		{"F1", "script of an attribute", "a.svg", "<svg><rect onload" + blanks + `="x"/></svg>`, review, "WS-CODE-004"},
+		{"F1", "script of an address", "a.html", `<a href="java&#115;cript:x()">`, review, "WS-CODE-004"},
+		{"F1", "script of an address, in two lines", "a.html", "<a href=\"java\nscript:x()\">", review, "WS-CODE-004"},
+	})
+}
+
 // Schemas of skops: whatever the kind of a node, it imports what it names.
 func TestSkops(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/weightseal/weightseal/model"
 )
@@ -267,7 +268,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		}
 	case "chat_template", "template":
 		if kind == '"' && (key == "chat_template" || c.under(inChatTemplate)) {
-			checkTemplate(c.r, s, off, c.path())
+			c.template(s, off)
 		}
 	case "parent_library":
 		if kind == '"' && !isModelPackage(topOf(s)) {
@@ -294,7 +295,15 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		c.r.add("WS-CONFIG-001", off, "%s is set as a private attribute of the configuration", c.path())
 	}
 	if kind == '"' && c.under(inChatTemplate) && key != "template" && key != "name" {
-		checkTemplate(c.r, s, off, c.path())
+		c.template(s, off)
+	}
+}
+
+// template judges a template.
+func (c *configWalk) template(s string, off int64) {
+	checkTemplate(c.r, s, off, c.path())
+	if len(s) > maxJSONText-utf8.UTFMax*2 { // it was cut
+		c.r.add("WS-LIMIT-001", off, "%s: a template of more than %d bytes", c.path(), maxJSONText)
 	}
 }
 
@@ -314,8 +323,8 @@ func (c *configWalk) named(key, s string, kind byte, off int64) {
 			c.r.add("WS-CONFIG-001", off, "the module type %s is imported by its name", clip(s))
 		}
 	case key != "chat_template" && strings.HasSuffix(key, "template") && !c.under(inChatTemplate):
-		if strings.Contains(s, "{{") || strings.Contains(s, "{%") {
-			checkTemplate(c.r, s, off, c.path())
+		if strings.Contains(s, "{{") || strings.Contains(s, "{%") || len(s) > maxJSONText-utf8.UTFMax*2 {
+			c.template(s, off)
 		}
 	}
 }

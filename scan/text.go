@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"context"
+	"html"
 	"path"
 	"regexp"
 	"slices"
@@ -199,7 +200,8 @@ func checkText(r *report, b model.Blob) {
 // lines that begin with import are executed.
 func checkSiteFile(r *report, b model.Blob) {
 	off := int64(0)
-	for line := range pythonLines(string(peek(b, b.Size(), 0, maxProtoText))) {
+	checkLines(r, b)
+	for line := range pythonLines(string(peek(b, b.Size(), 0, maxLines))) {
 		code := strings.TrimPrefix(line, "\ufeff")
 		if strings.HasPrefix(code, "import ") || strings.HasPrefix(code, "import\t") {
 			r.add("WS-TORCH-010", off, "the line %q is executed", clip(strings.TrimSpace(code)))
@@ -233,6 +235,15 @@ func linesOf(s, ends string) func(func(string) bool) {
 	}
 }
 
+// maxLines bounds the files that are looked through line by line.
+const maxLines = 8 << 20
+
+func checkLines(r *report, b model.Blob) {
+	if b.Size() > maxLines {
+		r.add("WS-LIMIT-001", -1, "a text of more than %d bytes", maxLines)
+	}
+}
+
 // maxTemplate bounds a template in a file of its own.
 const maxTemplate = 8 << 20
 
@@ -241,7 +252,8 @@ const maxTemplate = 8 << 20
 // on behind a backslash).
 func checkRequirements(r *report, b model.Blob) {
 	off, begin, whole := int64(0), int64(0), ""
-	for line := range pythonLines(string(peek(b, b.Size(), 0, maxProtoText))) {
+	checkLines(r, b)
+	for line := range pythonLines(string(peek(b, b.Size(), 0, maxLines))) {
 		if whole == "" {
 			begin = off
 		}
@@ -341,8 +353,19 @@ func xmlEncoding(s string) string {
 	return name
 }
 
+// browserText is a text as a browser takes an address: references resolved,
+// tabs and line ends left out.
+func browserText(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || r == '\n' || r == '\r' {
+			return -1
+		}
+		return r
+	}, html.UnescapeString(string(b)))
+}
+
 // eventHandler is an attribute that holds a script: onload, onerror, ...
-var eventHandler = regexp.MustCompile(`[\s"'/]on[a-z]{2,24}\s{0,8}=|http-equiv\s{0,8}=\s{0,8}["']?refresh`)
+var eventHandler = regexp.MustCompile(`[\s"'/]on[a-z]{2,24}\s*=|http-equiv\s*=\s*["']?refresh`)
 
 // findScript looks for what a browser would run.
 func findScript(b model.Blob) (int64, bool) {
@@ -353,6 +376,9 @@ func findScript(b model.Blob) (int64, bool) {
 			if i := bytes.Index(part, []byte(what)); i >= 0 {
 				return at + int64(i), true
 			}
+		}
+		if strings.Contains(browserText(part), "javascript:") {
+			return at, true
 		}
 		if i := eventHandler.FindIndex(part); i != nil {
 			return at + int64(i[0]), true
