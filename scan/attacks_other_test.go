@@ -59,6 +59,7 @@ func TestClothes(t *testing.T) {
 		{"V1", "words of loaders in a vocabulary", "vocab.json", `{"auto_map": 1, "py/reduce": 2, "trust_remote_code": 3, "_target_": 4, "ir_version": 5, "__class__": 6}`, safe, ""},
 		{"V1", "words of loaders in a tokenizer", "tokenizer.json", `{"model": {"vocab": {"py/reduce": 2, "trust_remote_code": 3, "irVersion": 4}}}`, safe, ""},
 		{"V1", "no words in a vocabulary", "vocab.json", `{"py/reduce": ["os.system"]}`, unsafe, "WS-CONFIG-002"},
+		{"V1", "pointer for a tokenizer", "tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", unknown, "WS-TEXT-003"},
 		{"V1", "version of a configuration", "config.json", `{"__version__": "4.42.0"}`, safe, ""},
 	})
 }
@@ -200,6 +201,8 @@ func TestDataAttacks(t *testing.T) {
 		{"S3", "graph with its signatures", "model.meta", meta("MatMul"), review, "WS-TF-002"},
 		{"S3", "graph with its signatures, writes", "model.meta", meta("WriteFile"), unsafe, "WS-TF-001"},
 
+		{"K2", "objects of a SavedModel", "keras_metadata.pb", pbField(1, varint(2, 0)+pbField(3, "root")+pbField(5, `{"class_name":"Sequential","config":{"layers":[{"class_name":"Dense","config":{}}]}}`)), review, "WS-TF-002"},
+		{"K2", "objects of a SavedModel, Lambda", "keras_metadata.pb", pbField(1, varint(2, 0)+pbField(3, "root")+pbField(5, `{"class_name":"Sequential","config":{"layers":[{"class_name":"Lambda","config":{}}]}}`)), unsafe, "WS-KERAS-001"},
 		{"K2", "key twice in a configuration", "a.keras", zipOf("metadata.json", "{}", "config.json", `{"module":"keras","class_name":"Sequential","config":{"layers":[],"layers":[]}}`, "model.weights.h5", ""), unsafe, "WS-KERAS-003"},
 		{"K2", "function of TensorFlow that writes", "m.json", `{"class_name":"TFOpLambda","config":{"name":"x","function":"io.write_file"}}`, unsafe, "WS-KERAS-001"},
 		{"K2", "function of TensorFlow that calls Python", "m.json", `{"class_name":"TFOpLambda","config":{"name":"x","function":"py_function"}}`, unsafe, "WS-KERAS-001"},

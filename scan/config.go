@@ -35,6 +35,10 @@ func (jsonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdict
 		r.add("WS-LIMIT-001", -1, "a JSON text of more than %d bytes", maxConfig)
 		return r.result()
 	}
+	if isPointer(head(b, b.Size(), 64)) {
+		r.add("WS-TEXT-003", 0, "the content was not downloaded")
+		return r.result()
+	}
 	scanJSON(r, path.Base(f.Path), b)
 	return r.result()
 }

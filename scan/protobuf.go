@@ -51,6 +51,9 @@ func (protobufDetector) Scan(_ context.Context, f model.File, b model.Blob) (Ver
 	case protoCoreML:
 		r.add("WS-PROGRAM-001", 0, "a Core ML model")
 		err = newMessage(b, 0, b.Size()).each(func() error { return nil })
+	case protoKeras:
+		r.add("WS-TF-002", 0, "the Keras objects of a SavedModel")
+		err = scanKerasMetadata(r, newMessage(b, 0, b.Size()))
 	case protoPieces:
 		// The structure has been walked to the end: text and numbers.
 	default:
@@ -77,6 +80,7 @@ const (
 	protoMetaGraph
 	protoCoreML
 	protoPieces
+	protoKeras
 )
 
 func protoKind(f model.File, b model.Blob) protoType {
@@ -94,6 +98,8 @@ func protoKind(f model.File, b model.Blob) protoType {
 		return protoSavedModel
 	case !isGraphName(f.Path) && looksLike(b, piecesShape) && piecesValid(b):
 		return protoPieces
+	case base == "keras_metadata.pb" && isKerasMetadata(b):
+		return protoKeras
 	case looksLike(b, graphShape) && hasNodes(b, protoGraph):
 		return protoGraph
 	case looksLike(b, metaGraphShape) && hasNodes(b, protoMetaGraph):

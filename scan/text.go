@@ -57,7 +57,7 @@ func (textDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdi
 	start := head(b, b.Size(), 64<<10)
 	checkText(r, b)
 	switch {
-	case bytes.HasPrefix(start, []byte("version https://git-lfs.github.com/spec/")):
+	case isPointer(start):
 		r.add("WS-TEXT-003", 0, "the content was not downloaded")
 		return r.result()
 	case isRData(start):
@@ -71,6 +71,11 @@ func (textDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdi
 	}
 	scanTextKinds(r, f, b, start)
 	return r.result()
+}
+
+// isPointer says whether a text stands for a file that Git LFS keeps elsewhere.
+func isPointer(start []byte) bool {
+	return bytes.HasPrefix(start, []byte("version https://git-lfs.github.com/spec/"))
 }
 
 // leading is the number of bytes at the beginning that a loader which looks
