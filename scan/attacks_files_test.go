@@ -94,7 +94,7 @@ func TestFileAttacks(t *testing.T) {
 		{"S", "bytes behind", "a.safetensors", safetensorsOf(st, "1234"+evil), unsafe, "WS-SAFETENSORS-001"},
 		{"S", "hole", "a.safetensors", safetensorsOf(`{"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}`, "12345678"), unsafe, "WS-SAFETENSORS-001"},
 		{"S", "key twice", "a.safetensors", safetensorsOf(`{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}`, "1234"), unsafe, "WS-SAFETENSORS-001"},
-		{"S", "overflow", "a.safetensors", safetensorsOf(`{"a":{"dtype":"F64","shape":[4294967296,4294967296,2],"data_offsets":[0,4]}}`, "1234"), unknown, ""},
+		{"S", "overflow", "a.safetensors", safetensorsOf(`{"a":{"dtype":"F64","shape":[4294967296,4294967296,2],"data_offsets":[0,4]}}`, "1234"), unsafe, "WS-SAFETENSORS-001"},
 		{"S", "cut", "a.safetensors", safetensorsOf(st, "12"), unknown, ""},
 		{"S", "PDF behind", "a.safetensors", safetensorsOf(st, "1234") + "%PDF-1.4", unsafe, ""},
 

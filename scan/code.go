@@ -46,7 +46,9 @@ func (pythonDetector) Wants(f model.File) bool {
 // isSourceExt knows the endings of programs in other languages, which nothing
 // but the name tells from text.
 var isSourceExt = words(`.sh .bash .zsh .bat .cmd .ps1 .psm1 .vbs .js .mjs .cjs .ts .lua .rb .pl .php .r .jl .c .cc .cpp .cu .cuh .h .hpp
-.java .go .rs .cmake .mk .service .desktop .reg .pyx .pxd .pyi`)
+.java .go .rs .cmake .mk .service .desktop .reg .pyx .pxd .pyi .fish .ksh .csh .awk .sed .tcl .vbe .wsf .hta .jse .applescript .groovy
+.gradle .kts .kt .scala .swift .m .mm .cs .vb .fs .dart .nim .zig .hs .ml .el .clj .ex .exs .erl .f .f90 .f95 .s .asm .ll .wat .ptx .cl
+.metal .wgsl .glsl .hlsl .jsx .tsx .coffee .ipy .sage .rmd .qmd`)
 
 // maxSource bounds the source that is looked through.
 const maxSource = 16 << 20
@@ -58,13 +60,21 @@ func (pythonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdi
 	switch {
 	case f.Format == model.Notebook:
 		r.add("WS-CODE-005", 0, "a notebook")
+		scanNotebook(r, b)
+		if ext(f.Path) != ".ipynb" { // a program may take it for its configuration
+			scanJSON(r, path.Base(f.Path), b)
+		}
 		return r.result()
 	case f.Format == model.Text && isSourceExt(ext(f.Path)):
 		r.add("WS-CODE-004", 0, "a program, going by its name")
 		return r.result()
 	case f.Format == model.Script && !strings.Contains(first, "python"):
 		r.add("WS-CODE-004", 0, "a script for %s", clip(strings.TrimPrefix(first, "#!")))
+		scanTextKinds(r, f, b, start) // the first line is a comment in YAML, or text of a template
 		return r.result()
+	}
+	if f.Format == model.Script {
+		scanTextKinds(r, f, b, start)
 	}
 	r.add("WS-CODE-002", 0, "Python source: %s", clip(path.Base(f.Path)))
 	if b.Size() > maxSource {
@@ -73,117 +83,4 @@ func (pythonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdi
 	}
 	scanPython(r, string(peek(b, b.Size(), 0, maxSource)))
 	return r.result()
-}
-
-// scanPython looks for names that reach processes, code or the network, outside
-// comments and texts. It is no proof of anything: source is for review.
-func scanPython(r *report, src string) {
-	t := &pyTokens{s: src}
-	for t.next() {
-		if t.prev == "." || t.prev == "def" || t.prev == "class" {
-			continue
-		}
-		name := t.tok
-		if isReachingModule(t.tok) && t.following(".") {
-			name = t.tok + "." + t.after()
-		}
-		if isReachingCall(name) && t.called() || isReachingModule(t.tok) && (t.prev == "import" || t.prev == "from") && t.tok != "os" {
-			r.add("WS-CODE-003", int64(t.start), "%s", name)
-		}
-	}
-}
-
-// isReachingModule knows modules whose import alone says what a source is up
-// to, and os, of which only some functions do.
-var isReachingModule = words(`os subprocess pty socket ctypes cffi marshal runpy telnetlib ftplib smtplib paramiko posix nt winreg`)
-
-var isReachingCall = words(`eval exec execfile compile __import__ os.system os.popen os.execv os.execve os.execl os.execlp os.execvp
-os.spawnl os.spawnv os.spawnvp os.posix_spawn os.fork os.kill os.startfile os.remove os.unlink os.rmdir subprocess.run subprocess.Popen
-subprocess.call subprocess.check_output subprocess.check_call subprocess.getoutput pty.spawn socket.socket
-socket.create_connection ctypes.CDLL marshal.loads runpy.run_path runpy.run_module`)
-
-// pyTokens gives the names of a Python source.
-type pyTokens struct {
-	s         string
-	i         int
-	tok, prev string
-	start     int
-}
-
-func (t *pyTokens) next() bool {
-	t.prev = t.tok
-	for t.i < len(t.s) {
-		c := t.s[t.i]
-		switch {
-		case c == '#':
-			n := strings.IndexByte(t.s[t.i:], '\n')
-			if n < 0 {
-				n = len(t.s) - t.i
-			}
-			t.i += n
-		case c == '"' || c == '\'':
-			t.skipText(c)
-			t.prev = ""
-		case isNameByte(c):
-			t.start = t.i
-			for t.i < len(t.s) && isNameByte(t.s[t.i]) {
-				t.i++
-			}
-			t.tok = t.s[t.start:t.i]
-			return true
-		default:
-			if c == '.' || c > ' ' {
-				t.prev = string(c)
-			}
-			t.i++
-		}
-	}
-	return false
-}
-
-// skipText passes over a string literal.
-func (t *pyTokens) skipText(quote byte) {
-	triple := strings.Repeat(string(quote), 3)
-	if strings.HasPrefix(t.s[t.i:], triple) {
-		n := strings.Index(t.s[t.i+3:], triple)
-		if n < 0 {
-			t.i = len(t.s)
-			return
-		}
-		t.i += n + 6
-		return
-	}
-	for t.i++; t.i < len(t.s); t.i++ {
-		switch t.s[t.i] {
-		case '\\':
-			t.i++
-		case quote, '\n':
-			t.i++
-			return
-		}
-	}
-}
-
-// following says whether the text goes on with a separator.
-func (t *pyTokens) following(sep string) bool {
-	return strings.HasPrefix(t.s[min(t.i, len(t.s)):], sep)
-}
-
-// after is the name that follows a dot.
-func (t *pyTokens) after() string {
-	k := min(t.i+1, len(t.s))
-	e := k
-	for e < len(t.s) && isNameByte(t.s[e]) {
-		e++
-	}
-	return t.s[k:e]
-}
-
-// called says whether the name, with its attribute, is called.
-func (t *pyTokens) called() bool {
-	k := t.i
-	if t.following(".") {
-		k += 1 + len(t.after())
-	}
-	return nextByte(t.s, k) == '('
 }

@@ -5,8 +5,8 @@ import (
 	"hash/maphash"
 	"path"
 	"strings"
+	"unicode/utf8"
 
-	"github.com/weightseal/weightseal/format/pickle"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -33,6 +33,10 @@ func (jsonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdict
 	r := &report{verdict: Safe}
 	if b.Size() > maxConfig {
 		r.add("WS-LIMIT-001", -1, "a JSON text of more than %d bytes", maxConfig)
+		return r.result()
+	}
+	if isPointer(head(b, b.Size(), 64)) {
+		r.add("WS-TEXT-003", 0, "the content was not downloaded")
 		return r.result()
 	}
 	scanJSON(r, path.Base(f.Path), b)
@@ -82,6 +86,7 @@ const (
 	inWeightMap
 	inTypes
 	inConfig
+	inVocabulary
 )
 
 func insideOf(key string) inside {
@@ -94,6 +99,8 @@ func insideOf(key string) inside {
 		return inTypes
 	case "config":
 		return inConfig
+	case "vocab":
+		return inVocabulary
 	}
 	return 0
 }
@@ -190,16 +197,31 @@ func (c *configWalk) value(s string, kind byte, off int64) {
 	l.class.set(l.key, s, kind)
 	if kind == '"' {
 		l.skops.set(l.key, s)
+		if n := len(c.stack); n > 1 {
+			up := &c.stack[n-2]
+			if l.key == "function" && up.key == "config" {
+				up.class.function = s
+			}
+			if up.object && up.key == "content" {
+				up.skops.setContent(l.key, s)
+			}
+		}
 	}
 	c.member(l.key, s, kind, l.keyAt)
 }
 
 // isLoaderKey knows the keys that make a loader import or call what they name.
 var isLoaderKey = words(`auto_map trust_remote_code custom_pipelines custom_pipeline _target_ __target__ py/object py/reduce
-py/function py/repr py/type loader_module python_function custom_imports`)
+py/function py/repr py/type py/module loader_module python_function custom_imports`)
+
+// isVocabulary knows the files whose keys are the words that a tokenizer knows.
+var isVocabulary = words(`vocab.json added_tokens.json encoder.json`)
 
 // member judges a member of an object.
 func (c *configWalk) member(key, s string, kind byte, off int64) {
+	if kind == '0' && (c.under(inVocabulary) || isVocabulary(c.name) && len(c.stack) == 1) {
+		return // a word and its number
+	}
 	switch key {
 	case "auto_map", "custom_pipelines", "custom_pipeline":
 		if kind != '0' && s != "" || kind == '{' {
@@ -215,7 +237,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		}
 	case "py/reduce", "py/function", "py/repr":
 		c.r.add("WS-CONFIG-002", off, "%s: jsonpickle calls what it names", c.path())
-	case "py/object", "py/type":
+	case "py/object", "py/type", "py/module":
 		c.r.add("WS-CONFIG-001", off, "%s: jsonpickle imports %s", c.path(), clip(s))
 	case "custom_imports":
 		if kind != '0' {
@@ -250,7 +272,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		}
 	case "chat_template", "template":
 		if kind == '"' && (key == "chat_template" || c.under(inChatTemplate)) {
-			checkTemplate(c.r, s, off, c.path())
+			c.template(s, off)
 		}
 	case "parent_library":
 		if kind == '"' && !isModelPackage(topOf(s)) {
@@ -273,11 +295,19 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 	if kind == '"' && c.under(inWeightMap) && strings.Contains(c.name, ".index.") && outside(s) {
 		c.r.add("WS-CONFIG-006", off, "the tensor %s lies in %q", clip(key), clip(s))
 	}
-	if strings.HasPrefix(key, "__") && !isLoaderKey(key) && isAttributeConfig(c.name) {
+	if strings.HasPrefix(key, "__") && key != "__version__" && !isLoaderKey(key) && isAttributeConfig(c.name) {
 		c.r.add("WS-CONFIG-001", off, "%s is set as a private attribute of the configuration", c.path())
 	}
 	if kind == '"' && c.under(inChatTemplate) && key != "template" && key != "name" {
-		checkTemplate(c.r, s, off, c.path())
+		c.template(s, off)
+	}
+}
+
+// template judges a template.
+func (c *configWalk) template(s string, off int64) {
+	checkTemplate(c.r, s, off, c.path())
+	if len(s) > maxJSONText-utf8.UTFMax*2 { // it was cut
+		c.r.add("WS-LIMIT-001", off, "%s: a template of more than %d bytes", c.path(), maxJSONText)
 	}
 }
 
@@ -297,8 +327,8 @@ func (c *configWalk) named(key, s string, kind byte, off int64) {
 			c.r.add("WS-CONFIG-001", off, "the module type %s is imported by its name", clip(s))
 		}
 	case key != "chat_template" && strings.HasSuffix(key, "template") && !c.under(inChatTemplate):
-		if strings.Contains(s, "{{") || strings.Contains(s, "{%") {
-			checkTemplate(c.r, s, off, c.path())
+		if strings.Contains(s, "{{") || strings.Contains(s, "{%") || len(s) > maxJSONText-utf8.UTFMax*2 {
+			c.template(s, off)
 		}
 	}
 }
@@ -310,43 +340,6 @@ tokenizer_config.json image_processor_config.json feature_extractor_config.json`
 
 // isModelPackage knows the packages that a model's class may come from.
 var isModelPackage = words(`transformers diffusers peft sentence_transformers timm torchvision optimum`)
-
-// skopsNode is a node of a skops schema (skops/io/_visualize.py): the kind of
-// object, and its class.
-type skopsNode struct{ loader, module, class string }
-
-func (n *skopsNode) set(key, s string) {
-	switch key {
-	case "__loader__":
-		n.loader = s
-	case "__module__":
-		n.module = s
-	case "__class__":
-		n.class = s
-	}
-}
-
-// judge judges the kinds that call what they name, and those that only need a
-// class: that one as a pickle's.
-func (n *skopsNode) judge(r *report, off int64) {
-	if n.loader == "" {
-		return
-	}
-	name := n.module + "." + n.class
-	switch n.loader {
-	case "OperatorFuncNode", "MethodNode", "PartialNode":
-		r.add("WS-CONFIG-002", off, "skops: %s calls %s", n.loader, clip(name))
-	case "FunctionNode", "TypeNode", "ObjectNode", "ReduceNode", "TreeNode":
-		switch classify(&pickle.Global{Module: n.module, Name: n.class}) {
-		case dangerous, forbidden, dotted:
-			if n.module != "" && n.class != "" && topOf(n.module) != "sklearn" && topOf(n.module) != "scipy" && topOf(n.module) != "numpy" {
-				r.add("WS-CONFIG-002", off, "skops: %s imports %s", n.loader, clip(name)).Global = name
-				return
-			}
-		}
-		r.add("WS-CONFIG-001", off, "skops: %s imports %s", n.loader, clip(name))
-	}
-}
 
 func topOf(module string) string {
 	top, _, _ := strings.Cut(module, ".")

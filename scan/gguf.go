@@ -254,6 +254,10 @@ var ggmlTypes = [...]struct{ elements, bytes uint64 }{
 	34: {256, 54}, 35: {256, 66}, 39: {32, 17}, 40: {64, 36},
 }
 
+// ggmlMostTypes is above the types of ggml and of its forks, which count to
+// 400: a larger one makes a reader look outside its table.
+const ggmlMostTypes = 512
+
 func (g *gguf) readTensors(n uint64) error {
 	seen := map[string]bool{}
 	for range n {
@@ -303,6 +307,9 @@ func (g *gguf) tensor(name string) (ggufTensor, error) {
 	}
 	if t.begin, err = g.c.u64(); err != nil {
 		return t, err
+	}
+	if kind >= ggmlMostTypes {
+		return t, fmt.Errorf("the type %d is none", kind)
 	}
 	if kind >= uint32(len(ggmlTypes)) || ggmlTypes[kind].bytes == 0 {
 		return t, fmt.Errorf("the type %d: %w", kind, errUnsupported)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	hdf5lib "github.com/weightseal/weightseal/format/hdf5"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -40,9 +41,7 @@ func (hdf5Detector) Scan(ctx context.Context, _ model.File, b model.Blob) (Verdi
 }
 
 // hdf5 walks the objects of a file (HDF5 File Format Specification 3.0): groups
-// of the old and new kind, the messages of every object, attributes. It does
-// not follow dense storage (fractal heaps), which small files do not have; a
-// file with it is unknown.
+// of the old and new kind, the messages of every object, attributes.
 type hdf5 struct {
 	r    *report
 	b    model.Blob
@@ -52,6 +51,9 @@ type hdf5 struct {
 	todo []int64
 	seen map[int64]bool
 	work int
+	heap *globalHeap // the last that was read
+	// parts is the file as the converter's reader sees it; nil until needed.
+	parts *hdf5lib.Parts
 }
 
 // Bounds of the walk.
@@ -191,10 +193,12 @@ func (h *hdf5) widths() bool {
 
 // hdf5Object is what is collected of one object.
 type hdf5Object struct {
-	addr  int64
-	dtype []byte
-	data  int64 // offset of contiguous data, negative without
-	size  int64
+	addr   int64
+	dtype  []byte
+	layout bool // has data
+	// elsewhere says that the data is in other files or under a filter from a
+	// plugin, lzf that it is under h5py's own: no reader here gives it.
+	elsewhere, lzf bool
 }
 
 // object reads an object header of either version.
@@ -203,7 +207,7 @@ func (h *hdf5) object(addr int64) error {
 	if err != nil {
 		return err
 	}
-	o := &hdf5Object{addr: addr, data: -1}
+	o := &hdf5Object{addr: addr}
 	if string(s[:4]) == "OHDR" {
 		err = h.header2(o, addr)
 	} else if s[0] == 1 {
@@ -216,7 +220,7 @@ func (h *hdf5) object(addr int64) error {
 		return fmt.Errorf("%w: no object header at address %d", errHDF5, addr)
 	}
 	if err == nil {
-		h.dataset(o)
+		err = h.dataset(o)
 	}
 	return err
 }
@@ -311,9 +315,9 @@ func (h *hdf5) message(o *hdf5Object, kind uint16, flags byte, b []byte, version
 	}
 	switch kind {
 	case msgLinkInfo:
-		return h.dense(b, 2, 8)
+		return h.dense(b, (*hdf5lib.Parts).DenseLinks, func(m []byte) error { return h.link(o, m) })
 	case msgAttrInfo:
-		return h.dense(b, 2, 2)
+		return h.dense(b, (*hdf5lib.Parts).DenseAttributes, func(m []byte) error { return h.attribute(o, m) })
 	case msgDatatype:
 		if flags&2 == 0 {
 			o.dtype = b
@@ -321,6 +325,7 @@ func (h *hdf5) message(o *hdf5Object, kind uint16, flags byte, b []byte, version
 	case msgLink:
 		return h.link(o, b)
 	case msgExternal:
+		o.elsewhere = true
 		h.r.add("WS-HDF5-001", h.base+o.addr, "the data of a dataset lies in another file")
 	case msgLayout:
 		h.layout(o, b)
@@ -336,19 +341,33 @@ func (h *hdf5) message(o *hdf5Object, kind uint16, flags byte, b []byte, version
 	return nil
 }
 
-// dense refuses storage in a fractal heap: skip is the number of bytes of
-// optional fields, which the flags announce.
-func (h *hdf5) dense(b []byte, at, optional int) error {
-	if len(b) < 2 {
-		return errHDF5
+// dense walks what an object keeps in a fractal heap, with the converter's
+// reader, which follows those.
+func (h *hdf5) dense(info []byte, walk func(*hdf5lib.Parts, []byte, func([]byte) error) error, message func([]byte) error) error {
+	parts, err := h.library()
+	if err != nil {
+		return err
 	}
-	if b[1]&1 != 0 {
-		at += optional
+	err = walk(parts, info, func(m []byte) error {
+		if err := h.spend(); err != nil {
+			return err
+		}
+		return message(m)
+	})
+	if errors.Is(err, hdf5lib.ErrNotDense) {
+		return nil
 	}
-	if len(b) >= at+h.off && num(b[at:], h.off) >= 0 {
-		return errors.New("dense storage of links or attributes is not followed")
+	return err
+}
+
+// library opens the file with the converter's reader.
+func (h *hdf5) library() (*hdf5lib.Parts, error) {
+	if h.parts != nil {
+		return h.parts, nil
 	}
-	return nil
+	parts, err := hdf5lib.OpenParts(h.b, h.b.Size(), hdf5lib.Limits{Metadata: 32 << 20, Slab: 32 << 20, Chunks: 1 << 18})
+	h.parts = parts
+	return parts, err
 }
 
 func (h *hdf5) follow(o *hdf5Object, b []byte, version byte, depth int) error {
@@ -474,21 +493,18 @@ func (h *hdf5) table(addr int64, entries int) error {
 	return nil
 }
 
-// layout remembers where a dataset's bytes lie, and refuses virtual datasets,
-// which are made of other files.
+// layout notes that an object has data, and refuses virtual datasets, which are
+// made of other files.
 func (h *hdf5) layout(o *hdf5Object, b []byte) {
-	if len(b) < 3 || b[0] < 3 {
-		return // versions 1 and 2 are from before 1.6.3
-	}
-	switch b[1] {
-	case 1:
-		if len(b) >= 2+h.off+h.len {
-			o.data, o.size = num(b[2:], h.off), num(b[2+h.off:], h.len)
-		}
-	case 3:
+	o.layout = true
+	if len(b) >= 2 && b[0] >= 3 && b[1] == 3 {
+		o.elsewhere = true
 		h.r.add("WS-HDF5-001", h.base+o.addr, "a virtual dataset is made of other files")
 	}
 }
+
+// filterLZF is the compression that h5py brings itself.
+const filterLZF = 32000
 
 // filters looks for ones that the library itself does not have.
 func (h *hdf5) filters(o *hdf5Object, b []byte) {
@@ -516,7 +532,9 @@ func (h *hdf5) filters(o *hdf5Object, b []byte) {
 			values = int(le16(b[p+4:]))
 			p += 6
 		}
-		if id >= 256 {
+		o.lzf = o.lzf || id == filterLZF
+		if id >= 256 && id != filterLZF {
+			o.elsewhere = true
 			h.r.add("WS-HDF5-005", h.base+o.addr, "the filter %d comes from a plugin", id)
 		}
 		p += name + 4*values
@@ -550,17 +568,38 @@ func (h *hdf5) attribute(o *hdf5Object, b []byte) error {
 	if len(dtype) < 8 {
 		return nil
 	}
+	at := h.base + o.addr
 	switch dtype[0] & 15 {
 	case 3: // text of fixed length
-		h.config(name, bytes.TrimRight(b[p:], "\x00"), h.base+o.addr)
+		h.config(name, bytes.TrimRight(b[p:], "\x00"), at)
 	case 9: // of variable length: in a global heap
-		return h.heapTexts(name, b[p:], h.base+o.addr)
+		return h.heapTexts(b[p:], func(text []byte) { h.config(name, text, at); h.pickled(text, at) })
+	}
+	if isByteType(dtype) {
+		h.pickled(b[p:], at)
 	}
 	return nil
 }
 
-// heapTexts reads the elements of a variable-length attribute.
-func (h *hdf5) heapTexts(name string, b []byte, at int64) error {
+// isByteType says whether the elements of a datatype are bytes: numbers of one
+// byte, texts, opaque values.
+func isByteType(dtype []byte) bool {
+	if len(dtype) < 8 {
+		return false
+	}
+	class := dtype[0] & 15
+	return class == 0 && le32(dtype[4:]) == 1 || class == 3 || class == 5
+}
+
+// pickled looks whether a value is a pickle.
+func (h *hdf5) pickled(value []byte, at int64) {
+	if isPickle(&member{ReaderAt: bytes.NewReader(value), size: int64(len(value)), budget: new(budget)}) {
+		h.r.add("WS-HDF5-002", at, "a value of %d bytes is a pickle", len(value))
+	}
+}
+
+// heapTexts reads elements of variable length.
+func (h *hdf5) heapTexts(b []byte, use func(text []byte)) error {
 	n := 4 + h.off + 4
 	for len(b) >= n {
 		if err := h.spend(); err != nil {
@@ -570,50 +609,75 @@ func (h *hdf5) heapTexts(name string, b []byte, at int64) error {
 		if err != nil {
 			return err
 		}
-		h.config(name, text, at)
+		use(text)
 		b = b[n:]
 	}
 	return nil
 }
+
+// globalHeap is where the objects of a global heap collection lie.
+type globalHeap struct {
+	addr    int64
+	objects map[uint32]heapSpan
+}
+
+type heapSpan struct{ addr, size int64 }
 
 // heapObject reads an object of a global heap collection.
 func (h *hdf5) heapObject(addr int64, index uint32) ([]byte, error) {
 	if addr <= 0 || index == 0 {
 		return nil, nil // an empty text
 	}
+	if h.heap == nil || h.heap.addr != addr {
+		if err := h.openHeap(addr); err != nil {
+			return nil, err
+		}
+	}
+	o, ok := h.heap.objects[index]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("%w: no object %d in the heap", errHDF5, index)
+	case o.size > maxHDF5Text:
+		return nil, fmt.Errorf("a text of %d bytes: %w", o.size, errLimit)
+	}
+	return h.at(o.addr, int(o.size))
+}
+
+// openHeap lists a collection; the last one that was used is kept, since the
+// elements of an object follow each other in it.
+func (h *hdf5) openHeap(addr int64) error {
 	s, err := h.at(addr, 8+h.len)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	size := num(s[8:], h.len)
 	if string(s[:4]) != "GCOL" || size < 0 || size > h.b.Size() {
-		return nil, fmt.Errorf("%w: no heap at address %d", errHDF5, addr)
+		return fmt.Errorf("%w: no heap at address %d", errHDF5, addr)
 	}
+	heap := &globalHeap{addr: addr, objects: map[uint32]heapSpan{}}
 	head := 8 + h.len
 	for p := int64(head); p+int64(head) <= size; {
 		if err := h.spend(); err != nil {
-			return nil, err
+			return err
 		}
 		s, err := h.at(addr+p, head)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		n := num(s[8:], h.len)
+		n, index := num(s[8:], h.len), uint32(le16(s))
 		if n < 0 || n > size-p {
-			return nil, errHDF5
+			return errHDF5
 		}
-		if uint32(le16(s)) == index {
-			if n > maxHDF5Text {
-				return nil, fmt.Errorf("a text of %d bytes: %w", n, errLimit)
-			}
-			return h.at(addr+p+int64(head), int(n))
-		}
-		if le16(s) == 0 {
+		if index == 0 {
 			break // free space up to the end
+		}
+		if _, twice := heap.objects[index]; !twice {
+			heap.objects[index] = heapSpan{addr + p + int64(head), n}
 		}
 		p += int64(head) + (n+7)&^7
 	}
-	return nil, fmt.Errorf("%w: no object %d in the heap", errHDF5, index)
+	h.heap = heap
+	return nil
 }
 
 // config judges an attribute's text that is JSON: Keras keeps the model there.
@@ -624,30 +688,61 @@ func (h *hdf5) config(name string, text []byte, at int64) {
 	}
 	sub := &report{}
 	scanJSON(sub, name, &member{ReaderAt: bytes.NewReader(text), size: int64(len(text)), budget: new(budget)})
+	keras := name == "model_config" || name == "training_config"
 	for _, f := range sub.findings {
-		if f.Rule == "WS-CONFIG-004" && name == "model_config" {
+		switch {
+		case f.Rule == "WS-CONFIG-004" && name == "model_config":
 			h.r.add("WS-KERAS-003", at, "%s is no JSON", name)
 			continue
+		case f.Rule == "WS-CONFIG-003" && keras:
+			h.r.add("WS-KERAS-003", at, "%s: %s", name, f.Message)
+			continue
+		case f.Rule == "WS-CONFIG-004" && !keras:
+			continue // a text that only begins like JSON
 		}
 		f.Inner = joinInner("@"+clip(name), f.Inner)
 		h.r.keep(f)
 	}
 }
 
-// dataset looks whether a dataset of bytes holds a pickle.
-func (h *hdf5) dataset(o *hdf5Object) {
-	if o.data < 0 || o.size <= 0 || len(o.dtype) < 8 {
-		return
+// dataset looks whether a dataset of bytes holds a pickle, or one of values of
+// variable length has one among them.
+func (h *hdf5) dataset(o *hdf5Object) error {
+	variable := len(o.dtype) >= 8 && o.dtype[0]&15 == 9
+	if !o.layout || !isByteType(o.dtype) && !variable {
+		return nil
 	}
-	class, width := o.dtype[0]&15, le32(o.dtype[4:])
-	if class == 0 && width != 1 || class != 0 && class != 3 && class != 5 {
-		return
+	parts, err := h.library()
+	if err != nil {
+		return err
 	}
-	if o.size > h.b.Size()-h.base-o.data || o.data > h.b.Size()-h.base {
-		return
+	data, size, err := parts.Data(o.addr)
+	if err != nil {
+		switch {
+		case o.lzf:
+			h.r.add("WS-HDF5-005", h.base+o.addr, "a dataset of bytes is under the filter LZF of h5py, and was not looked into")
+		case !o.elsewhere:
+			h.r.add("WS-HDF5-003", h.base+o.addr, "a dataset of bytes was not looked into: %v", err)
+		}
+		return nil
 	}
-	section := io.NewSectionReader(h.b, h.base+o.data, o.size)
-	if isPickle(&member{ReaderAt: section, size: o.size}) {
-		h.r.add("WS-HDF5-002", h.base+o.data, "a dataset of %d bytes holds a pickle", o.size)
+	if variable {
+		return h.variable(o, data, size)
 	}
+	if size > 0 && isPickle(&member{ReaderAt: data, size: size, budget: new(budget)}) {
+		h.r.add("WS-HDF5-002", h.base+o.addr, "a dataset of %d bytes holds a pickle", size)
+	}
+	return nil
+}
+
+// variable looks at the values of a dataset whose elements lie in heaps.
+func (h *hdf5) variable(o *hdf5Object, data io.ReaderAt, size int64) error {
+	step := 4096 * (8 + h.off)
+	for at := int64(0); at < size; at += int64(step) {
+		part := peek(data, size, at, step)
+		if err := h.heapTexts(part, func(v []byte) { h.pickled(v, h.base+o.addr) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }

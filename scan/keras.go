@@ -36,7 +36,13 @@ func (kerasDetector) Scan(ctx context.Context, _ model.File, b model.Blob) (Verd
 		return r.verdict, r.findings, err
 	}
 	for _, f := range r.findings {
-		if f.Inner == "config.json" && f.Rule == "WS-CONFIG-004" {
+		if f.Inner != "config.json" {
+			continue
+		}
+		switch f.Rule {
+		case "WS-CONFIG-003":
+			r.add("WS-KERAS-003", -1, "config.json: %s", f.Message).Inner = f.Inner
+		case "WS-CONFIG-004":
 			r.add("WS-KERAS-003", -1, "config.json is no JSON").Inner = f.Inner
 		}
 	}
@@ -49,6 +55,7 @@ type kerasObject struct {
 	module, name, registered string
 	config                   bool
 	configText               string
+	function                 string // of the config
 }
 
 func (k *kerasObject) set(key, s string, kind byte) {
@@ -84,7 +91,7 @@ func (k *kerasObject) judge(r *report, off int64) {
 		shown = clip(k.module) + "." + shown
 	}
 	switch {
-	case isCodeLayer(k.name):
+	case isCodeLayer(k.name), k.name == "TFOpLambda" && !isComputingSymbol(k.function):
 		r.add("WS-KERAS-001", off, "%s runs code of the configuration", shown)
 	case k.name == "function" && !isKerasFunction(k.configText):
 		r.add("WS-KERAS-001", off, "the function %s of %s is called", clip(k.configText), clip(k.module))
@@ -93,7 +100,7 @@ func (k *kerasObject) judge(r *report, off int64) {
 	case k.module != "builtins" && k.name != "function" && !isKerasPackage(topOf(k.module)) && (isStdlib(topOf(k.module)) || isCommonPackage(topOf(k.module))):
 		r.add("WS-KERAS-001", off, "%s is imported and made by loading the model", shown)
 	case k.module == "" || k.module == "builtins" && isKerasBuiltin(k.name):
-		if !isKerasLayer(k.name) && k.module == "" && k.name != "function" {
+		if !isKerasLayer(k.name) && !isKerasOptimizer(strings.TrimPrefix(k.name, "Custom>")) && k.module == "" && k.name != "function" {
 			r.add("WS-KERAS-002", off, "%s is no class of Keras that is known here", shown)
 		}
 	case !strings.HasPrefix(k.module, "keras.") && k.module != "keras" && !strings.HasPrefix(k.module, "tensorflow.keras"):
@@ -105,6 +112,21 @@ func (k *kerasObject) judge(r *report, off int64) {
 	}
 }
 
+// isComputingSymbol says whether a function of TensorFlow, by its path, only
+// computes. TFOpLambda layers call the one that they name.
+func isComputingSymbol(path string) bool {
+	top, _, nested := strings.Cut(path, ".")
+	if nested {
+		return isComputingModule(top)
+	}
+	return path != "" && !isReachingSymbol(path)
+}
+
+var isComputingModule = words(`math nn linalg __operators__ strings image signal sparse ragged random bitwise sets keras`)
+
+var isReachingSymbol = words(`py_function numpy_function load_library load_op_library print import_graph_def function py_func Print
+no_gradient custom_gradient make_ndarray`)
+
 // isKerasPackage knows the packages whose classes Keras models are made of.
 var isKerasPackage = words(`keras tensorflow tf_keras keras_core keras_cv keras_hub keras_nlp tensorflow_addons tensorflow_hub
 tensorflow_probability transformers`)
@@ -115,7 +137,12 @@ var isCodeLayer = words(`Lambda __lambda__ TorchModuleWrapper TFSMLayer FlaxLaye
 // isKerasModule knows the modules of which every class is built by its
 // configuration alone.
 var isKerasModule = words(`keras.initializers keras.regularizers keras.constraints keras.optimizers keras.losses keras.metrics
-keras.optimizers.schedules keras.src.engine.functional keras.dtype_policies keras.activations keras.quantizers`)
+keras.optimizers.schedules keras.src.engine.functional keras.dtype_policies keras.activations keras.quantizers
+keras.src.ops.numpy keras.src.ops.nn keras.src.ops.math keras.src.ops.linalg keras.src.ops.image`)
+
+// isKerasOptimizer knows the optimizers, which some versions register under
+// the name of a package of one's own.
+var isKerasOptimizer = words(`Adam AdamW SGD RMSprop Adagrad Adadelta Adamax Nadam Ftrl Lion Adafactor`)
 
 var isKerasBuiltin = words(`dict list tuple set int float str bool slice NoneType bytes complex ellipsis`)
 
@@ -143,4 +170,10 @@ HeUniform LecunNormal LecunUniform Zeros Ones Constant RandomNormal RandomUnifor
 NonNeg UnitNorm MinMaxNorm Adam AdamW SGD RMSprop Adagrad Adadelta Adamax Nadam Ftrl Lion Adafactor DTypePolicy Policy
 QuantizedDTypePolicy ExponentialDecay CosineDecay PiecewiseConstantDecay PolynomialDecay TensorShape __tensor__ __numpy__ Identity
 MeanSquaredError MeanAbsoluteError BinaryCrossentropy CategoricalCrossentropy SparseCategoricalCrossentropy Huber KLDivergence Accuracy
-BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy AUC Precision Recall Mean`)
+BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy AUC Precision Recall Mean MeanMetricWrapper SumOverBatchSizeMetricWrapper
+LossFunctionWrapper LossScaleOptimizer TopKCategoricalAccuracy SparseTopKCategoricalAccuracy MeanSquaredLogarithmicError
+MeanAbsolutePercentageError RootMeanSquaredError CosineSimilarity LogCosh Hinge SquaredHinge CategoricalHinge Poisson CTC Dice
+CategoricalFocalCrossentropy BinaryFocalCrossentropy TruePositives TrueNegatives FalsePositives FalseNegatives MeanIoU IoU BinaryIoU
+F1Score FBetaScore R2Score Sum MelSpectrogram STFTSpectrogram RandomGrayscale RandomContrast AutoContrast Equalization Solarization
+IdentityInitializer RadialConstraint OrthogonalRegularizer CosineDecayRestarts InverseTimeDecay LearningRateSchedule
+CompileMetrics CompileLoss`)

@@ -47,6 +47,9 @@ func checkName(r *report, f model.File) {
 	if d == "" || d == model.Unknown || c == d || c == model.Empty || c == "" || hasRule(r, "WS-TEXT-003") {
 		return
 	}
+	if ext(f.Path) == ".bin" && hasRule(r, "WS-FORMAT-004") {
+		return // the usual name of bare numbers
+	}
 	df, cf := familyOf(d), familyOf(c)
 	switch {
 	case df == noFamily || agree(d, c):

@@ -44,11 +44,16 @@ func (protobufDetector) Scan(_ context.Context, f model.File, b model.Blob) (Ver
 		err = (&onnxWalk{r: r, local: map[operator]bool{}}).model(newMessage(b, 0, b.Size()))
 	case protoSavedModel:
 		err = (&graphWalk{r: r}).savedModel(newMessage(b, 0, b.Size()))
+	case protoMetaGraph:
+		err = (&graphWalk{r: r}).metaGraph(newMessage(b, 0, b.Size()))
 	case protoGraph:
 		err = (&graphWalk{r: r}).graph(newMessage(b, 0, b.Size()))
 	case protoCoreML:
 		r.add("WS-PROGRAM-001", 0, "a Core ML model")
 		err = newMessage(b, 0, b.Size()).each(func() error { return nil })
+	case protoKeras:
+		r.add("WS-TF-002", 0, "the Keras objects of a SavedModel")
+		err = scanKerasMetadata(r, newMessage(b, 0, b.Size()))
 	case protoPieces:
 		// The structure has been walked to the end: text and numbers.
 	default:
@@ -72,8 +77,10 @@ const (
 	protoONNX
 	protoSavedModel
 	protoGraph
+	protoMetaGraph
 	protoCoreML
 	protoPieces
+	protoKeras
 )
 
 func protoKind(f model.File, b model.Blob) protoType {
@@ -91,8 +98,12 @@ func protoKind(f model.File, b model.Blob) protoType {
 		return protoSavedModel
 	case !isGraphName(f.Path) && looksLike(b, piecesShape) && piecesValid(b):
 		return protoPieces
+	case base == "keras_metadata.pb" && isKerasMetadata(b):
+		return protoKeras
 	case looksLike(b, graphShape) && hasNodes(b, protoGraph):
 		return protoGraph
+	case looksLike(b, metaGraphShape) && hasNodes(b, protoMetaGraph):
+		return protoMetaGraph
 	case looksLike(b, coreMLShape) && (ext(base) == ".mlmodel" || strings.HasSuffix(base, ".mlmodel")):
 		return protoCoreML
 	}
@@ -109,6 +120,8 @@ var (
 		7: wireLen, 8: wireLen, 14: wireLen, 20: wireLen, 25: wireLen, 26: wireLen}
 	// tensorflow/core/framework/graph.proto
 	graphShape = map[int32]uint8{1: wireLen, 2: wireLen, 3: wireVarint, 4: wireLen, 5: wireLen}
+	// tensorflow/core/protobuf/meta_graph.proto
+	metaGraphShape = map[int32]uint8{1: wireLen, 2: wireLen, 3: wireLen, 4: wireLen, 5: wireLen, 6: wireLen, 7: wireLen}
 	// sentencepiece_model.proto: pieces, trainer_spec, normalizer_spec,
 	// self_test_data, denormalizer_spec
 	piecesShape = map[int32]uint8{1: wireLen, 2: wireLen, 3: wireLen, 4: wireLen, 5: wireLen}
@@ -160,8 +173,11 @@ func fieldThere(b model.Blob, num int32) bool {
 func hasNodes(b model.Blob, kind protoType) bool {
 	g := &graphWalk{r: &report{}}
 	walk := g.graph
-	if kind == protoSavedModel {
+	switch kind {
+	case protoSavedModel:
 		walk = g.savedModel
+	case protoMetaGraph:
+		walk = g.metaGraph
 	}
 	err := walk(newMessage(b, 0, b.Size()))
 	return g.nodes > 0 || errors.Is(err, errLimit)

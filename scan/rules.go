@@ -168,7 +168,7 @@ func archiveRules() []Rule {
 func dataRules() []Rule {
 	return []Rule{
 		{"WS-SAFETENSORS-001", "file that readers see differently", high, Unsafe,
-			"The header can be read in two ways, or bytes of the file belong to no tensor.", fixSource},
+			"The header can be read in two ways, its sizes contradict each other or cannot be, or bytes of the file belong to no tensor.", fixSource},
 		{"WS-SAFETENSORS-002", "not valid safetensors", medium, Unknown,
 			"Every reader refuses the file: it is cut short, or its header breaks the format.", "write the file again with the safetensors library"},
 		{"WS-SAFETENSORS-003", "header outside the specification", low, Review,
@@ -279,6 +279,8 @@ func generalRules() []Rule {
 			"The content is of no format that is known here.", "keep it out with --exclude, or convert it to safetensors"},
 		{"WS-FORMAT-003", "pickle-based weights", info, Convertible,
 			"The file is a pickle, or holds one, of which everything is known: it converts to safetensors and loses nothing. Only as safetensors can nothing in it be executed.", fixConvert},
+		{"WS-FORMAT-004", "bare numbers", info, Safe,
+			"The file is floating-point numbers from its first byte to its last, as the weights beside an ONNX, OpenVINO or TensorFlow.js model are. What they mean, another file says.", "nothing needs to be done"},
 		{"WS-LIMIT-001", "over a limit", medium, Unknown,
 			"The file needs more work or memory than is allowed for one file.", "scan it apart, unpacked; a large pickle with a larger --memory"},
 		{"WS-READ-001", "could not be read", high, Unknown,

@@ -50,11 +50,12 @@ func (safetensorsDetector) Scan(_ context.Context, f model.File, b model.Blob) (
 	return r.result()
 }
 
-// brokenRule tells bytes that hide or readings that differ from a file that is
-// only cut short, and from metadata that other readers take as it is.
+// brokenRule tells bytes that hide, readings that differ and sizes that only a
+// careless reader would believe from a file that is cut short, and from metadata
+// that other readers take as it is.
 func brokenRule(b model.Blob, se *safetensors.Error) string {
 	switch se.Kind {
-	case safetensors.InvalidOffset:
+	case safetensors.InvalidOffset, safetensors.HeaderTooLarge, safetensors.TensorInvalidInfo, safetensors.ValidationOverflow:
 		return "WS-SAFETENSORS-001"
 	case safetensors.MetadataIncompleteBuffer:
 		if h := looseHeader(b); h == nil || !h.unique || h.length+8 > b.Size() || h.dataEnd < b.Size()-8-h.length {
@@ -64,8 +65,45 @@ func brokenRule(b model.Blob, se *safetensors.Error) string {
 		if h := looseHeader(b); h != nil && h.validWithoutMetadata(b) {
 			return "WS-SAFETENSORS-003"
 		}
+		if readTwoWays(b) {
+			return "WS-SAFETENSORS-001"
+		}
 	}
 	return "WS-SAFETENSORS-002"
+}
+
+// readTwoWays says whether the header has a key twice, or something behind its
+// value: parsers of JSON keep the first, keep the last, stop or refuse.
+func readTwoWays(b model.Blob) bool {
+	first := peek(b, b.Size(), 0, 8)
+	if len(first) < 8 || le64(first) > maxLoose || int64(le64(first)) > b.Size()-8 {
+		return false
+	}
+	keys := &keyCheck{}
+	l := &jsonLexer{c: newCursor(b, 8, 8+int64(le64(first))), out: keys}
+	err := l.run(false)
+	return keys.twice || err != nil && keys.closed
+}
+
+// keyCheck looks for keys that are there twice.
+type keyCheck struct {
+	open          []map[string]bool
+	twice, closed bool
+}
+
+func (k *keyCheck) begin(byte, int64)    { k.open = append(k.open, map[string]bool{}) }
+func (k *keyCheck) text(string, int64)   {}
+func (k *keyCheck) scalar(string, int64) {}
+
+func (k *keyCheck) end() {
+	k.open = k.open[:len(k.open)-1]
+	k.closed = len(k.open) == 0
+}
+
+func (k *keyCheck) key(name string, _ int64) {
+	seen := k.open[len(k.open)-1]
+	k.twice = k.twice || seen[name]
+	seen[name] = true
 }
 
 // loose is a header as a lenient JSON reader sees it.

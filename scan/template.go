@@ -43,6 +43,8 @@ type templateScan struct {
 	at          int    // behind the name that is looked at
 	open        []byte // brackets
 	parts       int    // signs and names since the last comma or bracket
+	texts       *textFlow
+	subscripts  int
 }
 
 func (t *templateScan) run() {
@@ -158,12 +160,30 @@ func (t *templateScan) code(i int, open byte) int {
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '-' && t.prev == "":
 			i++
 		default:
+			if c == '[' && isValueEnd(t.prev) {
+				t.subscript(i)
+			}
 			t.sign(c)
 			i++
 		}
 	}
 	return i
 }
+
+// isValueEnd says whether a value ends with the token, so that a bracket behind
+// it takes a part of the value.
+func isValueEnd(prev string) bool {
+	switch prev {
+	case "":
+		return false
+	case "''", "]", ")", "}":
+		return true
+	}
+	return isNameByte(prev[0]) && !isTemplateKeyword(prev)
+}
+
+// isTemplateKeyword knows the words of the language, which nothing can redefine.
+var isTemplateKeyword = words(`if elif else in is not and or for set with filter recursive print do return`)
 
 // sign takes a character that is no name and no text. What is called or cut
 // without a name cannot be told before the template runs.
@@ -243,7 +263,7 @@ func (t *templateScan) word(w string, next byte, statement bool) {
 		if t.prev == "." || !t.isMacro(w) {
 			t.note(&t.odd, "the call "+clip(w)+"()")
 		}
-	case next == '(' && t.prev != "|" && !statement && t.prev != "macro" && t.prev != "call" && t.binds(w):
+	case next == '(' && t.prev != "|" && !statement && t.prev != "macro" && t.prev != "call" && !isTemplateKeyword(w) && t.binds(w):
 		t.note(&t.odd, "the call "+clip(w)+"(), which the template defines itself")
 	}
 }
@@ -355,7 +375,7 @@ func hasDunder(s string) bool {
 			return false
 		}
 		name, _, closed := strings.Cut(rest, "__")
-		if closed && isReachingAttribute(name) {
+		if closed && isReachingAttribute(strings.ToLower(name)) {
 			return true
 		}
 		s = rest

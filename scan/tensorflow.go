@@ -23,16 +23,26 @@ func (g *graphWalk) savedModel(m *message) error {
 		if err != nil {
 			return err
 		}
-		return meta.each(func() error {
-			if meta.num != 2 { // graph_def
-				return nil
-			}
-			sub, err := meta.sub()
-			if err != nil {
-				return err
-			}
-			return g.body(sub)
-		})
+		return g.meta(meta)
+	})
+}
+
+// metaGraph is what a checkpoint of TensorFlow 1 has beside its variables.
+func (g *graphWalk) metaGraph(m *message) error {
+	g.r.add("WS-TF-002", 0, "a TensorFlow graph with its signatures")
+	return g.meta(m)
+}
+
+func (g *graphWalk) meta(m *message) error {
+	return m.each(func() error {
+		if m.num != 2 { // graph_def
+			return nil
+		}
+		sub, err := m.sub()
+		if err != nil {
+			return err
+		}
+		return g.body(sub)
 	})
 }
 

@@ -3,7 +3,9 @@ package scan
 import (
 	"bytes"
 	"context"
+	"html"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -55,7 +57,7 @@ func (textDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdi
 	start := head(b, b.Size(), 64<<10)
 	checkText(r, b)
 	switch {
-	case bytes.HasPrefix(start, []byte("version https://git-lfs.github.com/spec/")):
+	case isPointer(start):
 		r.add("WS-TEXT-003", 0, "the content was not downloaded")
 		return r.result()
 	case isRData(start):
@@ -69,6 +71,11 @@ func (textDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Verdi
 	}
 	scanTextKinds(r, f, b, start)
 	return r.result()
+}
+
+// isPointer says whether a text stands for a file that Git LFS keeps elsewhere.
+func isPointer(start []byte) bool {
+	return bytes.HasPrefix(start, []byte("version https://git-lfs.github.com/spec/"))
 }
 
 // leading is the number of bytes at the beginning that a loader which looks
@@ -90,6 +97,11 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 		checkTemplate(r, string(peek(b, b.Size(), 0, maxTemplate)), 0, path.Base(f.Path))
 	case isRequirements(path.Base(strings.ToLower(f.Path))):
 		checkRequirements(r, b)
+		if e == ".yaml" || e == ".yml" {
+			checkYAML(r, b)
+		}
+	case bytes.HasPrefix(start, []byte("%PDF-")):
+		r.add("WS-FORMAT-002", 0, "a PDF document, which is not judged")
 	case isProgramName(strings.ToLower(path.Base(f.Path))):
 		r.add("WS-CODE-004", 0, "a program, going by its name")
 	case isGraphText(e):
@@ -103,7 +115,7 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 
 // isProgramName knows files that a tool runs by their name.
 var isProgramName = words(`makefile gnumakefile dockerfile containerfile jenkinsfile justfile rakefile cmakelists.txt vagrantfile
-.bashrc .bash_profile .profile .zshrc .envrc`)
+pyproject.toml setup.cfg pipfile procfile brewfile gemfile .bashrc .bash_profile .profile .zshrc .envrc .pythonrc .pdbrc .gdbinit`)
 
 // isRequirements knows the files that name what to install.
 func isRequirements(base string) bool {
@@ -193,7 +205,8 @@ func checkText(r *report, b model.Blob) {
 // lines that begin with import are executed.
 func checkSiteFile(r *report, b model.Blob) {
 	off := int64(0)
-	for line := range pythonLines(string(peek(b, b.Size(), 0, maxProtoText))) {
+	checkLines(r, b)
+	for line := range pythonLines(string(peek(b, b.Size(), 0, maxLines))) {
 		code := strings.TrimPrefix(line, "\ufeff")
 		if strings.HasPrefix(code, "import ") || strings.HasPrefix(code, "import\t") {
 			r.add("WS-TORCH-010", off, "the line %q is executed", clip(strings.TrimSpace(code)))
@@ -227,6 +240,15 @@ func linesOf(s, ends string) func(func(string) bool) {
 	}
 }
 
+// maxLines bounds the files that are looked through line by line.
+const maxLines = 8 << 20
+
+func checkLines(r *report, b model.Blob) {
+	if b.Size() > maxLines {
+		r.add("WS-LIMIT-001", -1, "a text of more than %d bytes", maxLines)
+	}
+}
+
 // maxTemplate bounds a template in a file of its own.
 const maxTemplate = 8 << 20
 
@@ -235,7 +257,8 @@ const maxTemplate = 8 << 20
 // on behind a backslash).
 func checkRequirements(r *report, b model.Blob) {
 	off, begin, whole := int64(0), int64(0), ""
-	for line := range pythonLines(string(peek(b, b.Size(), 0, maxProtoText))) {
+	checkLines(r, b)
+	for line := range pythonLines(string(peek(b, b.Size(), 0, maxLines))) {
 		if whole == "" {
 			begin = off
 		}
@@ -277,6 +300,9 @@ func hasAnyPrefix(s string, prefixes ...string) bool {
 // checkXML judges markup: a parser reads or fetches what entities and document
 // types name.
 func checkXML(r *report, b model.Blob) {
+	if at, ok := find(b, "http://www.w3.org/2001/XInclude"); ok {
+		r.add("WS-TEXT-001", at, "the document includes others (XInclude)")
+	}
 	if at, ok := find(b, "<!ENTITY"); ok {
 		r.add("WS-TEXT-001", at, "the document declares entities")
 	} else if at, ok := find(b, "<!DOCTYPE"); ok {
@@ -332,15 +358,35 @@ func xmlEncoding(s string) string {
 	return name
 }
 
+// browserText is a text as a browser takes an address: references resolved,
+// tabs and line ends left out.
+func browserText(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || r == '\n' || r == '\r' {
+			return -1
+		}
+		return r
+	}, html.UnescapeString(string(b)))
+}
+
+// eventHandler is an attribute that holds a script: onload, onerror, ...
+var eventHandler = regexp.MustCompile(`[\s"'/]on[a-z]{2,24}\s*=|http-equiv\s*=\s*["']?refresh`)
+
 // findScript looks for what a browser would run.
 func findScript(b model.Blob) (int64, bool) {
-	const step, most = 256 << 10, 16
+	const step, most = 256 << 10, 64
 	for at := int64(0); at < b.Size(); at += step {
 		part := bytes.ToLower(peek(b, b.Size(), at, step+most))
-		for _, what := range []string{"<script", ":script", "javascript:", " onload", " onerror", " onclick", " onbegin", "<foreignobject", "<iframe"} {
+		for _, what := range []string{"<script", ":script", "javascript:", "<foreignobject", "<iframe", "<object", "<embed"} {
 			if i := bytes.Index(part, []byte(what)); i >= 0 {
 				return at + int64(i), true
 			}
+		}
+		if strings.Contains(browserText(part), "javascript:") {
+			return at, true
+		}
+		if i := eventHandler.FindIndex(part); i != nil {
+			return at + int64(i[0]), true
 		}
 	}
 	return 0, false

@@ -37,6 +37,10 @@ func (unknownDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ve
 		}
 		return r.result()
 	}
+	if width, ok := bareNumbers(b); ok {
+		r.add("WS-FORMAT-004", 0, "numbers of %d bytes and nothing else", width)
+		return r.result()
+	}
 	r.add("WS-FORMAT-002", 0, "the content is of no format that is known here")
 	if skip > 0 {
 		// Filling at the beginning hides what follows from a look at the
@@ -89,6 +93,8 @@ func signature(r *report, b []byte) bool {
 		r.add("WS-CODE-006", 0, "bytecode")
 	case at(0, "\x00asm"):
 		r.add("WS-CODE-006", 0, "WebAssembly")
+	case at(0, "%PDF-"):
+		r.add("WS-FORMAT-002", 0, "a PDF document, which is not judged")
 	case at(0, "PK\x03\x04"), at(0, "PK\x05\x06"):
 		r.add("WS-ARCHIVE-007", 0, "an archive that cannot be read")
 	case at(0, "Rar!"), at(0, "\x04\x22\x4d\x18"), at(0, "\x02\x21\x4c\x18"), at(0, "\xff\x06\x00\x00sNaPpY"),

@@ -152,15 +152,18 @@ func (y *yamlScan) keys(off int64, line string) {
 			k++
 		}
 		key, rest := line[i:k], strings.TrimLeft(line[k:min(k+maxYAMLValue, len(line))], "\"' \t")
+		far := k+maxYAMLValue < len(line) && strings.Trim(rest, ": \t\"'") == "" && isYAMLKey(key)
 		before := strings.TrimRight(line[max(0, i-maxYAMLValue):i], "\"' \t")
 		i = k
 		value, isKey := strings.CutPrefix(rest, ":")
 		value = yamlValue(value)
 		switch {
+		case far:
+			y.r.add("WS-CONFIG-001", off, "%s has its value far behind it", clip(key))
 		case !isKey && isLoaderKey(key) && (before == "?" || strings.HasSuffix(before, " ?") || strings.Contains(before, "&")):
 			y.r.add("WS-CONFIG-001", off, "%s is a key", clip(key))
 		case !isKey:
-		case isLoaderKey(key), key == "target", key == "class_path", key == "class_name", key == "vocabulary":
+		case isYAMLKey(key):
 			if value == "" {
 				y.open, y.openAt = key, off
 				continue
@@ -170,6 +173,15 @@ func (y *yamlScan) keys(off int64, line string) {
 			y.template = true
 		}
 	}
+}
+
+// isYAMLKey knows the keys that are judged.
+func isYAMLKey(key string) bool {
+	switch key {
+	case "target", "class_path", "class_name", "vocabulary":
+		return true
+	}
+	return isLoaderKey(key)
 }
 
 // yamlValue is a value without the anchors, the tags of the core schema and the
@@ -216,8 +228,8 @@ func (y *yamlScan) key(off int64, key, value string) {
 // isDotted says whether a text is the path of something to import: with dots,
 // perhaps with a colon before the name.
 func isDotted(s string) bool {
-	if len(s) > maxYAMLValue {
-		return false
+	if len(s) > maxYAMLValue/2 { // it may be cut
+		return !strings.ContainsAny(s, " \t\n")
 	}
 	parts := strings.Split(strings.Replace(s, ":", ".", 1), ".")
 	for _, p := range parts {
