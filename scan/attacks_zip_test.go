@@ -112,6 +112,11 @@ func TestTorchAttacks(t *testing.T) {
 	legacy := func(parts ...string) string { return strings.Join(parts, "") }
 	tests := []attack{
 		{"Z", "good", "a.pt", rawZip(good...), conv, ""},
+		{"Z", "plain data, a storage beside it", "a.pt", change(0, func(p *zipPart) { p.data = "\x80\x02}X\x02\x00\x00\x00lrK\x01s." }), review, "WS-TORCH-002"},
+		{"Z", "plain data", "a.pt", rawZip(entry("a/data.pkl", "\x80\x02}X\x02\x00\x00\x00lrK\x01s."), entry("a/version", "3\n")), conv, "WS-TORCH-008"},
+		{"Z", "storages alone", "a.pt", change(0, func(p *zipPart) {
+			p.data = "\x80\x02}X\x01\x00\x00\x00w(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQs."
+		}), review, "WS-TORCH-011"},
 		{"Z1", "encrypted decoy", "a.pt", decoy(zipPart{name: "a/x", data: "x", flags: 1}), unsafe, "WS-PICKLE-002"},
 		{"Z1", "patched decoy", "a.pt", decoy(zipPart{name: "a/x", data: "x", flags: 0x20}), unsafe, "WS-PICKLE-002"},
 		{"Z1", "strongly encrypted decoy", "a.pt", decoy(zipPart{name: "a/x", data: "x", flags: 0x40}), unsafe, "WS-PICKLE-002"},

@@ -203,12 +203,47 @@ func selectTensors(r *report, c *torch.Checkpoint) {
 // choice records that the conversion needs a word from the user, and that it
 // fails even then if it does: for all parts of the checkpoint, with quantised
 // and sparse tensors in pieces.
+//
+// A checkpoint of plain data has nothing to convert, as a pickle of plain data
+// has not.
 func (r *report) choice(rule string, err error, c *torch.Checkpoint) {
 	r.add(rule, -1, "%v", err)
+	if holdsPlainData(c) {
+		return
+	}
 	_, err = c.SelectWith(torch.SelectOptions{Path: torch.WholeRoot, SplitQuantized: true, SplitSparse: true})
 	if err != nil {
 		r.add("WS-TORCH-011", -1, "%v", err)
 	}
+}
+
+// holdsPlainData says whether a checkpoint is made of Python's own values only:
+// nothing in it is called, or stands for a storage.
+func holdsPlainData(c *torch.Checkpoint) bool {
+	for _, s := range c.Streams {
+		if s.Stream == nil {
+			continue
+		}
+		if len(s.Persistents) > 0 {
+			return false
+		}
+		for _, call := range s.Calls {
+			if g, ok := call.Callee.(*pickle.Global); !ok || !isPlainMaker(g) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isPlainMaker knows what makes Python's own values.
+func isPlainMaker(g *pickle.Global) bool {
+	m, n := g.Mapped()
+	switch m + "." + n {
+	case "collections.OrderedDict", "collections.Counter", "builtins.set", "builtins.complex", "builtins.bytearray", "_codecs.encode", "torch.Size", "torch.device":
+		return true
+	}
+	return false
 }
 
 // forbidden makes sure that what the converter refuses is never called

@@ -123,6 +123,9 @@ pythoncom pywintypes qiskit qdrant_client rfc3986 rq scrapy secretstorage seleni
 simpy slugify softwareproperties sphinx sqlmodel sshtunnel supervisor systemd tabnanny terminado testpath torchgen
 torchrun torchviz trio twine ufw usb uwsgi vcs_versioning webargs win32api win32com win32con wx xdist xlrd xlsxwriter
 xmltodict yapf zict
+airflow allennlp bpython cudf cuml dagster daal4py deepchem docarray dvc espnet2 feast flair gdown h2o ipdb jina kaggle kedro
+ludwig luigi metaflow mindspore model_archiver mlxtend nncf openvino pdbpp ptpython pyannote pycaret pytorch_pretrained_bert
+pytorch_transformers rasa rmm scapy stanza tensorrt tf2onnx tflite_runtime tpot tritonclient truss tvm wget zenml
 `)
 
 // IsModuleName says whether s is identifiers joined by dots.
