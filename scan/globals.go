@@ -36,9 +36,11 @@ func classify(g *pickle.Global) use {
 	switch {
 	case module == pickle.ComputedName || name == pickle.ComputedName:
 		return dangerous
+	case !pickle.IsModuleName(module):
+		return malformed
 	case strings.Contains(name, "."):
 		return dotted
-	case !pickle.IsModuleName(module) || !pickle.IsIdentifier(name):
+	case !pickle.IsIdentifier(name):
 		return malformed
 	}
 	if u := allowListed(module, name); u.allowed() {
