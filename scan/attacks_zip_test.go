@@ -84,6 +84,15 @@ func rawZip(parts ...zipPart) string {
 // entry is an ordinary entry.
 func entry(name, data string) zipPart { return zipPart{name: name, data: data} }
 
+// commented is an archive with a comment.
+func commented(comment string, parts ...zipPart) string {
+	s := rawZip(parts...)
+	return s[:len(s)-2] + string([]byte{byte(len(comment)), 0}) + comment
+}
+
+// checksum is the CRC of a record as headers have it.
+func checksum(data string) string { return le32s(int(crc32.ChecksumIEEE([]byte(data)))) }
+
 const (
 	pickledTensor = "ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x04\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR"
 	oneTensor     = "\x80\x02}X\x01\x00\x00\x00w" + pickledTensor + "s."
@@ -155,6 +164,18 @@ func TestTorchAttacks(t *testing.T) {
 		{"Z7", "TorchScript", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py", "class A:\n  pass\n")), review, "WS-TORCH-005"},
 		{"Z7", "TorchScript with a payload in the constants", "a.pt", with(entry("a/constants.pkl", evilPickle), entry("a/code/__torch__.py", "x")), unsafe, "WS-PICKLE-002"},
 		{"Z7", "TorchScript with a payload in the debug tables", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py.debug_pkl", evilPickle)), unsafe, "WS-PICKLE-002"},
+		{"Z7", "TorchScript with a payload beside it", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py", "x"), entry("a/extra/x", evilPickle)), unsafe, "WS-PICKLE-002"},
+		{"Z7", "TorchScript with a library among its code", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py", "x"), entry("a/code/x.so", "\x7fELF\x02\x01\x01"+strings.Repeat("\x00", 64))), unsafe, "WS-CODE-001"},
+		{"Z7", "TorchScript with notes", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py", "x"), entry("a/extra/info.json", "{}"), entry("a/extra/x", "\xff\x00\x01")), review, "WS-TORCH-005"},
+		{"Z5", "payload as the version", "a.pt", change(2, func(p *zipPart) { p.data = evilPickle }), unsafe, "WS-PICKLE-002"},
+		{"Z5", "payload as the identity", "a.pt", with(entry("a/.data/serialization_id", evilPickle)), unsafe, "WS-PICKLE-002"},
+		{"Z5", "odd version", "a.pt", change(2, func(p *zipPart) { p.data = "x" }), review, "WS-TORCH-002"},
+		{"Z5", "payload in the comment", "a.pt", commented(evilPickle, good...), unsafe, "WS-PICKLE-002"},
+		{"Z5", "comment", "a.pt", commented("hello", good...), review, "WS-TORCH-002"},
+		{"Z5", "padding of the directory with content", "a.pt", change(1, func(p *zipPart) { p.extra = "FB\x04\x00evil" }), review, "WS-TORCH-002"},
+		{"Z5", "times that are none", "a.pt", change(1, func(p *zipPart) { p.extra = "UT\x20\x00" + strings.Repeat("x", 32) }), review, "WS-TORCH-002"},
+		{"Z2", "wrong checksum in both places", "a.pt", strings.ReplaceAll(rawZip(good...), checksum(oneTensor), "abcd"), unsafe, "WS-TORCH-001"},
+		{"Z2", "no checksum, as torch can be told", "a.pt", strings.ReplaceAll(rawZip(good...), checksum(oneTensor), "\x00\x00\x00\x00"), review, "WS-TORCH-002"},
 		{"G4", "persistent id of another kind", "a.pt", change(0, func(p *zipPart) { p.data = "\x80\x02}X\x01\x00\x00\x00wX\x01\x00\x00\x00xQs." }), unsafe, ""},
 		{"G4", "module by its persistent id", "a.pt", change(0, func(p *zipPart) {
 			p.data = "\x80\x02}X\x01\x00\x00\x00w(X\x06\x00\x00\x00moduleX\x01\x00\x00\x00xNNtQs."
