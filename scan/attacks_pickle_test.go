@@ -127,6 +127,7 @@ func TestPickleAttacks(t *testing.T) {
 		{"G3", "random", "", p4 + named("random", "_os.system") + ")R.", unsafe, "WS-PICKLE-005"},
 		{"G3", "allowed class", "", p4 + named("collections", "OrderedDict.__reduce__") + ")R.", unsafe, "WS-PICKLE-005"},
 		{"G3", "dot in protocol 2", "", p2 + global("torch", "Tensor.set_") + ")R.", unsafe, "WS-PICKLE-005"},
+		{"G3", "module with a lone surrogate", "", p4 + "\x8c\x05os\xed\xa0\x80" + short("system") + "\x93.", unsafe, "WS-PICKLE-022"},
 		{"G3", "name with an empty part", "", p4 + named("torch", "Tensor.") + ".", unsafe, ""},
 
 		// O1 to O4.

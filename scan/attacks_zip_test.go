@@ -119,6 +119,10 @@ func TestTorchAttacks(t *testing.T) {
 	keys := "\x80\x02]X\x01\x00\x00\x000a."
 	data := "\x04\x00\x00\x00\x00\x00\x00\x00" + storage16
 	legacy := func(parts ...string) string { return strings.Join(parts, "") }
+	storage := legacy(magic, protocol, system, "\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04NtQ.", keys, data)
+	loaded := func(b string) string {
+		return "\x80\x03" + global("torch.storage", "_load_from_bytes") + "B" + le32s(len(b)) + b + "\x85R"
+	}
 	tests := []attack{
 		{"Z", "good", "a.pt", rawZip(good...), conv, ""},
 		{"Z", "plain data, a storage beside it", "a.pt", change(0, func(p *zipPart) { p.data = "\x80\x02}X\x02\x00\x00\x00lrK\x01s." }), review, "WS-TORCH-002"},
@@ -191,6 +195,12 @@ func TestTorchAttacks(t *testing.T) {
 		{"T1", "legacy, bytes behind", "a.pt", legacy(magic, protocol, system, legacyDict, keys, data, "x"), unsafe, ""},
 		{"T1", "legacy, evil pickle behind", "a.pt", legacy(magic, protocol, system, legacyDict, keys, data, evilPickle), unsafe, ""},
 		{"T1", "legacy, storage cut", "a.pt", legacy(magic, protocol, system, legacyDict, keys, data[:16]), unsafe, ""},
+		{"T1", "pickled storage", "a.pkl", loaded(storage) + ".", review, "WS-PICKLE-021"},
+		{"T1", "pickled storage, changed", "a.pkl", loaded(storage) + "}X\x01\x00\x00\x00aNsb.", unsafe, "WS-PICKLE-024"},
+		{"T1", "pickled storage, evil", "a.pkl", loaded(legacy(magic, protocol, system, evilPickle, keys)) + ".", unsafe, "WS-PICKLE-002"},
+		{"T1", "pickled storage that is a pickle", "a.pkl", loaded("\x80\x02N.") + ".", unsafe, "WS-PICKLE-007"},
+		{"T1", "pickled storage, not loaded", "a.pkl", "\x80\x03" + global("torch.storage", "_load_from_bytes") + ".", unsafe, "WS-PICKLE-001"},
+		{"T1", "checkpoint named a model", "a.model", rawZip(good...), conv, ""},
 		{"T2", "tar of torch, evil", "a.pt", tarOf("sys_info", "\x80\x02}.", "pickle", evilPickle, "tensors", "\x80\x02K\x00.", "storages", "\x80\x02K\x00."), unsafe, "WS-PICKLE-002"},
 		{"T2", "tar of torch, evil storages", "a.pt", tarOf("sys_info", "\x80\x02}.", "pickle", "\x80\x02}.", "tensors", "\x80\x02K\x00.", "storages", evilPickle), unsafe, "WS-PICKLE-002"},
 		{"T2", "gzip of a checkpoint", "a.pt.gz", gzipOf(rawZip(good...)), review, "WS-ARCHIVE-010"},

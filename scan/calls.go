@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/weightseal/weightseal/format/pickle"
+	"github.com/weightseal/weightseal/model"
 )
 
 // call judges one call. The callee as an import has been judged already; here
@@ -16,7 +17,7 @@ func (j *streamJudge) call(c *pickle.Call) error {
 		return nil
 	}
 	module, name := g.Mapped()
-	if module == "torch.storage" && name == "_load_from_bytes" {
+	if isLoadFromBytes(g) {
 		return j.inner(c, g)
 	}
 	u := j.use(g)
@@ -517,17 +518,37 @@ func emptyList(v pickle.Value) bool {
 }
 
 // inner judges torch.storage._load_from_bytes(b): what pickle.dump writes for
-// a tensor. It loads the bytes as a checkpoint of their own.
+// a tensor. It loads the bytes as a checkpoint of their own, which must be one
+// that torch.save wrote.
 func (j *streamJudge) inner(c *pickle.Call, g *pickle.Global) error {
 	t, ok := c.Args.(*pickle.Tuple)
-	if ok && len(t.Items) == 1 {
-		if b, isBytes := t.Items[0].(*pickle.Bytes); isBytes {
-			j.r.add("WS-PICKLE-021", c.Offset, "%s loads %d bytes of this file", globalName(g), b.Len).withGlobal(g)
-			return nested{}.scan(j.ctx, j.r, j.blob, "bytes", bytesReader(j.source, b), b.Len)
-		}
+	if !ok || len(t.Items) != 1 {
+		t = &pickle.Tuple{Items: []pickle.Value{nil}}
 	}
-	j.r.add("WS-PICKLE-007", c.Offset, "%s gets bytes that are not in the file", globalName(g)).withGlobal(g)
-	return nil
+	b, ok := t.Items[0].(*pickle.Bytes)
+	if !ok {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s gets bytes that are not in the file", globalName(g)).withGlobal(g)
+		return nil
+	}
+	if len(c.Items)+len(c.Appends)+len(c.States) > 0 {
+		j.r.add("WS-PICKLE-024", c.Offset, "what %s loads is changed", globalName(g)).withGlobal(g)
+	}
+	j.r.add("WS-PICKLE-021", c.Offset, "%s loads %d bytes of this file", globalName(g), b.Len).withGlobal(g)
+	ra := bytesReader(j.source, b)
+	switch f, err := model.Sniff(ra, b.Len); {
+	case err != nil:
+		return err
+	case f != model.TorchLegacy && f != model.TorchZip:
+		j.r.add("WS-PICKLE-007", c.Offset, "%s loads what torch.save did not write", globalName(g)).withGlobal(g)
+	}
+	return nested{}.scan(j.ctx, j.r, j.blob, "bytes", ra, b.Len)
+}
+
+// isLoadFromBytes knows the function with which storages are pickled outside of
+// torch.save. What it loads decides: see inner.
+func isLoadFromBytes(g *pickle.Global) bool {
+	m, n := g.Mapped()
+	return m == "torch.storage" && n == "_load_from_bytes"
 }
 
 func bytesReader(source io.ReaderAt, b *pickle.Bytes) io.ReaderAt {

@@ -229,6 +229,9 @@ func (j *streamJudge) global(g *pickle.Global) {
 		verb = "imported and called"
 	}
 	name := globalName(g)
+	if isLoadFromBytes(g) && j.called[g] {
+		return
+	}
 	if j.members[g] {
 		j.r.add("WS-PICKLE-003", g.Offset, "%s reads an attribute of a class that needs review", name).withGlobal(g)
 		return

@@ -3,6 +3,7 @@ package pickle
 import (
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // words makes a set of a list of words, when it is first asked.
@@ -146,6 +147,9 @@ func IsIdentifier(s string) bool {
 		return false
 	}
 	for _, r := range s {
+		if r == utf8.RuneError {
+			return false // a lone surrogate: Python cannot import it
+		}
 		if r < 0x80 && r != '_' && (r < '0' || r > '9' && r < 'A' || r > 'Z' && r < 'a' || r > 'z') {
 			return false
 		}
