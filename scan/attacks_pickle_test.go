@@ -127,6 +127,7 @@ func TestPickleAttacks(t *testing.T) {
 		{"G3", "random", "", p4 + named("random", "_os.system") + ")R.", unsafe, "WS-PICKLE-005"},
 		{"G3", "allowed class", "", p4 + named("collections", "OrderedDict.__reduce__") + ")R.", unsafe, "WS-PICKLE-005"},
 		{"G3", "dot in protocol 2", "", p2 + global("torch", "Tensor.set_") + ")R.", unsafe, "WS-PICKLE-005"},
+		{"G3", "module with a lone surrogate", "", p4 + "\x8c\x05os\xed\xa0\x80" + short("system") + "\x93.", unsafe, "WS-PICKLE-022"},
 		{"G3", "name with an empty part", "", p4 + named("torch", "Tensor.") + ".", unsafe, ""},
 
 		// O1 to O4.
@@ -171,6 +172,8 @@ func TestPickleAttacks(t *testing.T) {
 		{"O7", "FLOAT of no number", "", "Fx\n.", unsafe, "WS-PICKLE-013"},
 		{"O7", "FLOAT overflow before a call", "", "F1e999\n0cos\nsystem\n)R.", unsafe, "WS-PICKLE-002"},
 		{"O7", "INT +1", "", "I+1\n.", unsafe, "WS-PICKLE-017"},
+		{"O7", "INT -0, a truth value for C", "", "I-0\n.", unsafe, "WS-PICKLE-017"},
+		{"O1", "INST without a mark, before an error", "", "ios\nsystem\n.", unsafe, "WS-PICKLE-002"},
 		{"O7", "PUT 0x0", "", "Np0x0\n.", unsafe, ""},
 		{"O7", "GET with blanks before a call", "", "Np0\n0g 0\n0cos\nsystem\n)R.", unsafe, "WS-PICKLE-002"},
 		{"O7", "true as INT", "", "I01\n.", conv, ""},

@@ -84,6 +84,15 @@ func rawZip(parts ...zipPart) string {
 // entry is an ordinary entry.
 func entry(name, data string) zipPart { return zipPart{name: name, data: data} }
 
+// commented is an archive with a comment.
+func commented(comment string, parts ...zipPart) string {
+	s := rawZip(parts...)
+	return s[:len(s)-2] + string([]byte{byte(len(comment)), 0}) + comment
+}
+
+// checksum is the CRC of a record as headers have it.
+func checksum(data string) string { return le32s(int(crc32.ChecksumIEEE([]byte(data)))) }
+
 const (
 	pickledTensor = "ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x04\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR"
 	oneTensor     = "\x80\x02}X\x01\x00\x00\x00w" + pickledTensor + "s."
@@ -110,8 +119,17 @@ func TestTorchAttacks(t *testing.T) {
 	keys := "\x80\x02]X\x01\x00\x00\x000a."
 	data := "\x04\x00\x00\x00\x00\x00\x00\x00" + storage16
 	legacy := func(parts ...string) string { return strings.Join(parts, "") }
+	storage := legacy(magic, protocol, system, "\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04NtQ.", keys, data)
+	loaded := func(b string) string {
+		return "\x80\x03" + global("torch.storage", "_load_from_bytes") + "B" + le32s(len(b)) + b + "\x85R"
+	}
 	tests := []attack{
 		{"Z", "good", "a.pt", rawZip(good...), conv, ""},
+		{"Z", "plain data, a storage beside it", "a.pt", change(0, func(p *zipPart) { p.data = "\x80\x02}X\x02\x00\x00\x00lrK\x01s." }), review, "WS-TORCH-002"},
+		{"Z", "plain data", "a.pt", rawZip(entry("a/data.pkl", "\x80\x02}X\x02\x00\x00\x00lrK\x01s."), entry("a/version", "3\n")), conv, "WS-TORCH-008"},
+		{"Z", "storages alone", "a.pt", change(0, func(p *zipPart) {
+			p.data = "\x80\x02}X\x01\x00\x00\x00w(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQs."
+		}), review, "WS-TORCH-011"},
 		{"Z1", "encrypted decoy", "a.pt", decoy(zipPart{name: "a/x", data: "x", flags: 1}), unsafe, "WS-PICKLE-002"},
 		{"Z1", "patched decoy", "a.pt", decoy(zipPart{name: "a/x", data: "x", flags: 0x20}), unsafe, "WS-PICKLE-002"},
 		{"Z1", "strongly encrypted decoy", "a.pt", decoy(zipPart{name: "a/x", data: "x", flags: 0x40}), unsafe, "WS-PICKLE-002"},
@@ -150,6 +168,18 @@ func TestTorchAttacks(t *testing.T) {
 		{"Z7", "TorchScript", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py", "class A:\n  pass\n")), review, "WS-TORCH-005"},
 		{"Z7", "TorchScript with a payload in the constants", "a.pt", with(entry("a/constants.pkl", evilPickle), entry("a/code/__torch__.py", "x")), unsafe, "WS-PICKLE-002"},
 		{"Z7", "TorchScript with a payload in the debug tables", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py.debug_pkl", evilPickle)), unsafe, "WS-PICKLE-002"},
+		{"Z7", "TorchScript with a payload beside it", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py", "x"), entry("a/extra/x", evilPickle)), unsafe, "WS-PICKLE-002"},
+		{"Z7", "TorchScript with a library among its code", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py", "x"), entry("a/code/x.so", "\x7fELF\x02\x01\x01"+strings.Repeat("\x00", 64))), unsafe, "WS-CODE-001"},
+		{"Z7", "TorchScript with notes", "a.pt", with(entry("a/constants.pkl", "\x80\x02)."), entry("a/code/__torch__.py", "x"), entry("a/extra/info.json", "{}"), entry("a/extra/x", "\xff\x00\x01")), review, "WS-TORCH-005"},
+		{"Z5", "payload as the version", "a.pt", change(2, func(p *zipPart) { p.data = evilPickle }), unsafe, "WS-PICKLE-002"},
+		{"Z5", "payload as the identity", "a.pt", with(entry("a/.data/serialization_id", evilPickle)), unsafe, "WS-PICKLE-002"},
+		{"Z5", "odd version", "a.pt", change(2, func(p *zipPart) { p.data = "x" }), review, "WS-TORCH-002"},
+		{"Z5", "payload in the comment", "a.pt", commented(evilPickle, good...), unsafe, "WS-PICKLE-002"},
+		{"Z5", "comment", "a.pt", commented("hello", good...), review, "WS-TORCH-002"},
+		{"Z5", "padding of the directory with content", "a.pt", change(1, func(p *zipPart) { p.extra = "FB\x04\x00evil" }), review, "WS-TORCH-002"},
+		{"Z5", "times that are none", "a.pt", change(1, func(p *zipPart) { p.extra = "UT\x20\x00" + strings.Repeat("x", 32) }), review, "WS-TORCH-002"},
+		{"Z2", "wrong checksum in both places", "a.pt", strings.ReplaceAll(rawZip(good...), checksum(oneTensor), "abcd"), unsafe, "WS-TORCH-001"},
+		{"Z2", "no checksum, as torch can be told", "a.pt", strings.ReplaceAll(rawZip(good...), checksum(oneTensor), "\x00\x00\x00\x00"), review, "WS-TORCH-002"},
 		{"G4", "persistent id of another kind", "a.pt", change(0, func(p *zipPart) { p.data = "\x80\x02}X\x01\x00\x00\x00wX\x01\x00\x00\x00xQs." }), unsafe, ""},
 		{"G4", "module by its persistent id", "a.pt", change(0, func(p *zipPart) {
 			p.data = "\x80\x02}X\x01\x00\x00\x00w(X\x06\x00\x00\x00moduleX\x01\x00\x00\x00xNNtQs."
@@ -165,6 +195,12 @@ func TestTorchAttacks(t *testing.T) {
 		{"T1", "legacy, bytes behind", "a.pt", legacy(magic, protocol, system, legacyDict, keys, data, "x"), unsafe, ""},
 		{"T1", "legacy, evil pickle behind", "a.pt", legacy(magic, protocol, system, legacyDict, keys, data, evilPickle), unsafe, ""},
 		{"T1", "legacy, storage cut", "a.pt", legacy(magic, protocol, system, legacyDict, keys, data[:16]), unsafe, ""},
+		{"T1", "pickled storage", "a.pkl", loaded(storage) + ".", review, "WS-PICKLE-021"},
+		{"T1", "pickled storage, changed", "a.pkl", loaded(storage) + "}X\x01\x00\x00\x00aNsb.", unsafe, "WS-PICKLE-024"},
+		{"T1", "pickled storage, evil", "a.pkl", loaded(legacy(magic, protocol, system, evilPickle, keys)) + ".", unsafe, "WS-PICKLE-002"},
+		{"T1", "pickled storage that is a pickle", "a.pkl", loaded("\x80\x02N.") + ".", unsafe, "WS-PICKLE-007"},
+		{"T1", "pickled storage, not loaded", "a.pkl", "\x80\x03" + global("torch.storage", "_load_from_bytes") + ".", unsafe, "WS-PICKLE-001"},
+		{"T1", "checkpoint named a model", "a.model", rawZip(good...), conv, ""},
 		{"T2", "tar of torch, evil", "a.pt", tarOf("sys_info", "\x80\x02}.", "pickle", evilPickle, "tensors", "\x80\x02K\x00.", "storages", "\x80\x02K\x00."), unsafe, "WS-PICKLE-002"},
 		{"T2", "tar of torch, evil storages", "a.pt", tarOf("sys_info", "\x80\x02}.", "pickle", "\x80\x02}.", "tensors", "\x80\x02K\x00.", "storages", evilPickle), unsafe, "WS-PICKLE-002"},
 		{"T2", "gzip of a checkpoint", "a.pt.gz", gzipOf(rawZip(good...)), review, "WS-ARCHIVE-010"},

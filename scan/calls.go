@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/weightseal/weightseal/format/pickle"
+	"github.com/weightseal/weightseal/model"
 )
 
 // call judges one call. The callee as an import has been judged already; here
@@ -16,12 +17,18 @@ func (j *streamJudge) call(c *pickle.Call) error {
 		return nil
 	}
 	module, name := g.Mapped()
-	if module == "torch.storage" && name == "_load_from_bytes" {
+	if isLoadFromBytes(g) {
 		return j.inner(c, g)
 	}
 	u := j.use(g)
-	if module == "copyreg" && name == "_reconstructor" {
+	switch {
+	case isReconstructor(g):
 		j.reconstructor(c, g)
+		return nil
+	case module == "builtins" && name == "type" && isNoneType(c):
+		return nil
+	case j.members[g]:
+		j.member(c, g)
 		return nil
 	}
 	if (c.Opcode == opInst || c.Opcode == opObj || c.Opcode == opNewObjEx) && !u.inert() {
@@ -66,7 +73,7 @@ func (j *streamJudge) callee(c *pickle.Call) (*pickle.Global, bool) {
 // convention is that constructors only keep their arguments; numpy's types
 // convert theirs.
 func (j *streamJudge) calledHolder(c *pickle.Call, g *pickle.Global, module string) {
-	if strings.HasPrefix(module, "sklearn.") || module == "numpy" {
+	if strings.HasPrefix(module, "sklearn.") && isEstimator(g.Name) || module == "numpy" {
 		return
 	}
 	j.r.add("WS-PICKLE-024", c.Offset, "the constructor of %s is called", globalName(g)).withGlobal(g)
@@ -75,25 +82,36 @@ func (j *streamJudge) calledHolder(c *pickle.Call, g *pickle.Global, module stri
 // reconstructor judges copyreg._reconstructor(cls, base, state), with which
 // protocols 0 and 1 make instances.
 func (j *streamJudge) reconstructor(c *pickle.Call, g *pickle.Global) {
-	args, ok := c.Args.(*pickle.Tuple)
-	if ok && c.Opcode == opReduce && len(args.Items) == 3 {
-		cls, isClass := args.Items[0].(*pickle.Global)
-		base, isBase := args.Items[1].(*pickle.Global)
-		if isClass && isBase && baseIsPlain(base) {
-			switch j.use(cls) {
-			case foreign, holder, builder, class:
-				j.plain(c, g, args.Items[2])
-				return
-			}
-		}
+	if cls, state := j.reconstructed(c); cls != nil {
+		j.plain(c, cls, state)
+		return
 	}
 	j.r.add("WS-PICKLE-007", c.Offset, "%s makes an object of a class that is not known to be inert", globalName(g)).withGlobal(g)
+}
+
+// reconstructed gives the class of the object that such a call makes, and what
+// its base class makes it of; nil where the class is not known to be inert.
+func (j *streamJudge) reconstructed(c *pickle.Call) (cls *pickle.Global, state pickle.Value) {
+	args, ok := c.Args.(*pickle.Tuple)
+	if !ok || c.Opcode != opReduce || len(args.Items) != 3 {
+		return nil, nil
+	}
+	cls, isClass := args.Items[0].(*pickle.Global)
+	base, isBase := args.Items[1].(*pickle.Global)
+	if !isClass || !isBase || !baseIsPlain(base) {
+		return nil, nil
+	}
+	switch j.use(cls) {
+	case foreign, holder, builder, class:
+		return cls, args.Items[2]
+	}
+	return nil, nil
 }
 
 func baseIsPlain(g *pickle.Global) bool {
 	m, n := g.Mapped()
 	switch n {
-	case "object", "dict", "list", "set", "int", "float", "str":
+	case "object", "dict", "list", "tuple", "set", "frozenset", "int", "float", "complex", "str", "bytes":
 		return m == "builtins"
 	}
 	return false
@@ -134,6 +152,10 @@ func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name
 		j.takesOnly(c, g, items, isBitGenerator)
 	case "pandas.core.indexes.base._new_Index":
 		j.takesOnly(c, g, items[:min(1, len(items))], func(m, _ string) bool { return strings.HasPrefix(m, "pandas.core.indexes.") })
+	case "pandas.core.indexes.datetimes._new_DatetimeIndex", "pandas.core.indexes.period._new_PeriodIndex", "pandas.core.indexes.interval._new_IntervalIndex":
+		j.takesOnly(c, g, items[:min(1, len(items))], func(m, _ string) bool { return strings.HasPrefix(m, "pandas.core.indexes.") })
+	case "array._array_reconstructor":
+		j.takesOnly(c, g, items[:min(1, len(items))], func(m, n string) bool { return m == "array" && n == "array" })
 	case "numpy.ma.core._mareconstruct":
 		j.takesOnly(c, g, items, func(m, n string) bool { return topOf(m) == "numpy" && n != "memmap" })
 	case "numpy.dtype":
@@ -146,6 +168,8 @@ func (j *streamJudge) allowedCall(c *pickle.Call, g *pickle.Global, module, name
 	switch {
 	case name == "newObj" && strings.HasPrefix(module, "sklearn."):
 		j.takesOnly(c, g, items, func(m, _ string) bool { return topOf(m) == "sklearn" })
+	case strings.HasPrefix(name, cythonMaker):
+		j.takesOnly(c, g, items[:min(1, len(items))], func(m, n string) bool { return topOf(m) == topOf(module) && isSimpleClass(n) })
 	case topOf(module) == "torch" && j.use(g) == class:
 		j.sized(c, g, items, maxSizedTensor)
 	}
@@ -443,6 +467,10 @@ func (j *streamJudge) plain(c *pickle.Call, g *pickle.Global, v pickle.Value) {
 			}
 		case *pickle.Extension:
 			j.r.add("WS-PICKLE-007", c.Offset, "%s gets an object of the extension registry", globalName(g)).withGlobal(g)
+		case *pickle.Call:
+			if made, ok := v.Callee.(*pickle.Global); ok && !keeps && j.members[made] {
+				j.r.add("WS-PICKLE-007", c.Offset, "%s gets an attribute of an object as an argument", globalName(g)).withGlobal(g)
+			}
 		}
 	}
 }
@@ -490,17 +518,37 @@ func emptyList(v pickle.Value) bool {
 }
 
 // inner judges torch.storage._load_from_bytes(b): what pickle.dump writes for
-// a tensor. It loads the bytes as a checkpoint of their own.
+// a tensor. It loads the bytes as a checkpoint of their own, which must be one
+// that torch.save wrote.
 func (j *streamJudge) inner(c *pickle.Call, g *pickle.Global) error {
 	t, ok := c.Args.(*pickle.Tuple)
-	if ok && len(t.Items) == 1 {
-		if b, isBytes := t.Items[0].(*pickle.Bytes); isBytes {
-			j.r.add("WS-PICKLE-021", c.Offset, "%s loads %d bytes of this file", globalName(g), b.Len).withGlobal(g)
-			return nested{}.scan(j.ctx, j.r, j.blob, "bytes", bytesReader(j.source, b), b.Len)
-		}
+	if !ok || len(t.Items) != 1 {
+		t = &pickle.Tuple{Items: []pickle.Value{nil}}
 	}
-	j.r.add("WS-PICKLE-007", c.Offset, "%s gets bytes that are not in the file", globalName(g)).withGlobal(g)
-	return nil
+	b, ok := t.Items[0].(*pickle.Bytes)
+	if !ok {
+		j.r.add("WS-PICKLE-007", c.Offset, "%s gets bytes that are not in the file", globalName(g)).withGlobal(g)
+		return nil
+	}
+	if len(c.Items)+len(c.Appends)+len(c.States) > 0 {
+		j.r.add("WS-PICKLE-024", c.Offset, "what %s loads is changed", globalName(g)).withGlobal(g)
+	}
+	j.r.add("WS-PICKLE-021", c.Offset, "%s loads %d bytes of this file", globalName(g), b.Len).withGlobal(g)
+	ra := bytesReader(j.source, b)
+	switch f, err := model.Sniff(ra, b.Len); {
+	case err != nil:
+		return err
+	case f != model.TorchLegacy && f != model.TorchZip:
+		j.r.add("WS-PICKLE-007", c.Offset, "%s loads what torch.save did not write", globalName(g)).withGlobal(g)
+	}
+	return nested{}.scan(j.ctx, j.r, j.blob, "bytes", ra, b.Len)
+}
+
+// isLoadFromBytes knows the function with which storages are pickled outside of
+// torch.save. What it loads decides: see inner.
+func isLoadFromBytes(g *pickle.Global) bool {
+	m, n := g.Mapped()
+	return m == "torch.storage" && n == "_load_from_bytes"
 }
 
 func bytesReader(source io.ReaderAt, b *pickle.Bytes) io.ReaderAt {

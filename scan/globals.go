@@ -36,9 +36,11 @@ func classify(g *pickle.Global) use {
 	switch {
 	case module == pickle.ComputedName || name == pickle.ComputedName:
 		return dangerous
+	case !pickle.IsModuleName(module):
+		return malformed
 	case strings.Contains(name, "."):
 		return dotted
-	case !pickle.IsModuleName(module) || !pickle.IsIdentifier(name):
+	case !pickle.IsIdentifier(name):
 		return malformed
 	}
 	if u := allowListed(module, name); u.allowed() {
@@ -121,12 +123,11 @@ func inertListed(module, name string) (use, bool) {
 }
 
 func inertExact(module, name string) (use, bool) {
-	for _, g := range inertGroups {
-		if !g.modules(module) {
-			continue
-		}
-		if g.names(name) {
-			return g.use, true
+	for _, table := range [][]inertGroup{inertGroups, pandasGroups, arrayGroups} {
+		for _, g := range table {
+			if g.modules(module) && g.names(name) {
+				return g.use, true
+			}
 		}
 	}
 	return 0, false
@@ -139,8 +140,13 @@ type inertGroup struct {
 
 var inertGroups = []inertGroup{
 	{words(`builtins`), words(`object int float bool str list dict tuple slice range`), builder},
-	{words(`builtins`), words(`type NoneType`), constant},
+	{words(`builtins`), words(`type NoneType Ellipsis NotImplemented`), constant}, // see noneType for what type makes
 	{words(`collections`), words(`defaultdict deque`), builder},
+	{words(`collections`), words(`ChainMap UserDict UserList UserString`), holder},
+	{words(`array`), words(`array _array_reconstructor`), builder},
+	{words(`random`), words(`Random`), builder},
+	{words(`time`), words(`struct_time`), builder},
+	{words(`ipaddress`), words(`IPv4Address IPv6Address IPv4Network IPv6Network IPv4Interface IPv6Interface`), builder},
 	{words(`argparse`), words(`Namespace`), builder},
 	{words(`types`), words(`SimpleNamespace`), builder},
 	{words(`datetime`), words(`datetime date time timedelta timezone`), builder},
@@ -164,14 +170,15 @@ var inertGroups = []inertGroup{
 		words(`MT19937 PCG64 PCG64DXSM Philox SFC64 SeedSequence __pyx_unpickle_SeedSequence`), builder},
 	{words(`numpy.random.mtrand`), words(`RandomState`), builder},
 	{words(`joblib.numpy_pickle joblib.numpy_pickle_utils`), words(`NumpyArrayWrapper`), holder},
-	{words(`scipy.sparse scipy.sparse.csr scipy.sparse._csr scipy.sparse.csc scipy.sparse._csc scipy.sparse.coo scipy.sparse._coo
-		scipy.sparse.lil scipy.sparse._lil scipy.sparse.dok scipy.sparse._dok scipy.sparse._matrix`),
-		words(`csr_matrix csc_matrix coo_matrix lil_matrix dok_matrix csr_array csc_array coo_array`), holder},
 	{words(`omegaconf.dictconfig`), words(`DictConfig`), builder},
 	{words(`omegaconf.listconfig`), words(`ListConfig`), builder},
 	{words(`omegaconf.base`), words(`ContainerMetadata Metadata SCMode`), builder},
 	{words(`omegaconf.nodes`), words(`AnyNode IntegerNode FloatNode BooleanNode StringNode BytesNode PathNode EnumNode ValueNode UnionNode`), builder},
-	{words(`torch.nn.parameter`), words(`Buffer UninitializedParameter UninitializedBuffer`), holder},
+	{words(`torch.nn.parameter`), words(`Buffer`), holder},
+	{words(`torch.nn.parameter`), words(`UninitializedParameter UninitializedBuffer`), builder},
+	{words(`torch.nn.modules.module`), words(`_WrappedHook`), holder},
+	{words(`torch.utils.hooks`), words(`RemovableHandle`), holder},
+	{words(`torch`), words(`ScriptObject`), holder}, // the packed weights of quantised layers
 	{words(`torch.nn.parallel.data_parallel`), words(`DataParallel`), holder},
 	{words(`torch.nn.parallel.distributed`), words(`DistributedDataParallel`), holder},
 	{words(`torch.nn.backends.thnn`), words(`_get_thnn_function_backend`), builder},
@@ -215,18 +222,14 @@ var inertGroups = []inertGroup{
 	{words(`xgboost.core lightgbm.basic`), words(`Booster`), holder},
 	{words(`xgboost.sklearn`), words(`XGBClassifier XGBRegressor XGBRanker XGBRFClassifier XGBRFRegressor XGBModel`), holder},
 	{words(`lightgbm.sklearn`), words(`LGBMClassifier LGBMRegressor LGBMRanker LGBMModel`), holder},
-	{words(`pandas.core.frame`), words(`DataFrame`), holder},
-	{words(`pandas.core.series`), words(`Series`), holder},
-	{words(`pandas.core.indexes.base`), words(`Index _new_Index`), builder},
-	{words(`pandas.core.indexes.range pandas.core.indexes.numeric`), words(`RangeIndex Int64Index Float64Index`), holder},
-	{words(`pandas.core.internals.managers`), words(`BlockManager SingleBlockManager`), builder},
-	{words(`pandas._libs.internals`), words(`_unpickle_block BlockManager`), builder},
 	{words(`sklearn.tree._tree sklearn.tree.tree`), words(`Tree`), builder},
 	{words(`sklearn.neighbors._kd_tree sklearn.neighbors._ball_tree sklearn.neighbors.kd_tree sklearn.neighbors.ball_tree sklearn.metrics._dist_metrics sklearn.neighbors.dist_metrics`),
 		words(`newObj KDTree BallTree KDTree64 BallTree64 EuclideanDistance EuclideanDistance64 MinkowskiDistance MinkowskiDistance64`), builder},
-	{words(`sklearn._loss._loss sklearn._loss.loss sklearn._loss.link sklearn.ensemble._gb_losses sklearn.ensemble._hist_gradient_boosting.predictor sklearn.ensemble._hist_gradient_boosting.binning`),
-		words(`HalfBinomialLoss HalfMultinomialLoss HalfSquaredError CyHalfBinomialLoss CyHalfMultinomialLoss CyHalfSquaredError LogitLink MultinomialLogit IdentityLink
-		Interval BinomialDeviance MultinomialDeviance LeastSquaresError TreePredictor _BinMapper __pyx_unpickle_CyHalfBinomialLoss __pyx_unpickle_CyHalfSquaredError`), builder},
+	{words(`sklearn.ensemble._gb_losses`), words(`BinomialDeviance MultinomialDeviance LeastSquaresError`), builder},
+	{words(`sklearn.linear_model._sgd_fast sklearn.linear_model.sgd_fast sklearn._loss._loss sklearn._loss.loss sklearn._loss.link`), isSimpleClass, builder},
+	{words(`sklearn.feature_selection._univariate_selection sklearn.feature_selection.univariate_selection sklearn.feature_selection._mutual_info`),
+		words(`f_classif f_regression f_oneway chi2 r_regression mutual_info_classif mutual_info_regression`), constant},
+	{words(`sklearn.cluster._kmeans`), words(`_kmeans_single_lloyd _kmeans_single_elkan`), constant},
 	{words(`sklearn.utils._bunch sklearn.utils`), words(`Bunch`), holder},
 }
 
@@ -237,8 +240,12 @@ func inertPattern(module, name string) (use, bool) {
 	switch {
 	case strings.HasPrefix(module, "torch.nn.modules.") && len(parts) == 4 && isTorchModule(name):
 		return builder, true
-	case parts[0] == "sklearn" && len(parts) >= 2 && isEstimator(name) && isEstimatorPackage(parts[1]):
+	case parts[0] == "torch" && isLayerPackage(module, name):
 		return holder, true
+	case parts[0] == "sklearn" && len(parts) >= 2:
+		return estimatorPart(parts[1], name)
+	case isCythonMaker(parts, name):
+		return builder, true
 	case len(parts) >= 3 && parts[0] == "torchao" && camel && isQuantisedClass(parts[1], name):
 		return holder, true
 	case strings.HasPrefix(module, "torchvision.models.") && camel && isVisionModel(name):
@@ -250,6 +257,59 @@ func inertPattern(module, name string) (use, bool) {
 		return holder, true
 	}
 	return 0, false
+}
+
+// isSimpleClass says whether a name is spelled as that of a class.
+func isSimpleClass(name string) bool {
+	name = strings.TrimLeft(name, "_")
+	return name != "" && name[0] >= 'A' && name[0] <= 'Z'
+}
+
+// estimatorPart knows what estimators are made of: classes of the same packages
+// (kernels, splitters, trees of clusters, optimizers), which hold parameters and
+// arrays as they do, and the functions of sklearn.metrics, which are kept to be
+// called with numbers.
+func estimatorPart(sub, name string) (use, bool) {
+	switch {
+	case sub == "metrics" && isSimpleClass(name), isEstimatorPackage(sub) && isSimpleClass(name):
+		return holder, true
+	case sub == "metrics" && (strings.HasSuffix(name, "_score") || strings.HasSuffix(name, "_error") || strings.HasSuffix(name, "_loss") ||
+		strings.HasSuffix(name, "_deviance") || name == "_passthrough_scorer"):
+		return constant, true
+	case sub == "_loss" && strings.HasPrefix(name, cythonMaker):
+		return builder, true
+	}
+	return 0, false
+}
+
+// cythonMaker begins the name of the function with which Cython unpickles a
+// class: it makes an object of the class that it is given, and sets its fields.
+const cythonMaker = "__pyx_unpickle_"
+
+func isCythonMaker(parts []string, name string) bool {
+	return parts[0] == "pandas" && len(parts) > 1 && parts[1] == "_libs" && strings.HasPrefix(name, cythonMaker)
+}
+
+// isLayerPackage knows the classes of torch's layers that lie outside of
+// torch.nn.modules: quantised and fused ones, what hooks into layers, and the
+// observers of quantisation.
+func isLayerPackage(module, name string) bool {
+	if !isSimpleClass(name) {
+		return false
+	}
+	for _, p := range []string{"torch.nn.utils.", "torch.ao.nn.", "torch.nn.quantized.", "torch.nn.intrinsic.", "torch.nn.qat.", "torch.nn.quantizable."} {
+		if strings.HasPrefix(module, p) {
+			return true
+		}
+	}
+	if strings.HasPrefix(module, "torch.ao.quantization.") || strings.HasPrefix(module, "torch.quantization.") {
+		for _, end := range []string{"Observer", "FakeQuantize", "QConfig", "QuantStub", "QuantWrapper"} {
+			if strings.HasSuffix(name, end) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isQuantisedClass knows torchao's tensors and the descriptions of their

@@ -53,6 +53,7 @@ func checkName(r *report, f model.File) {
 	df, cf := familyOf(d), familyOf(c)
 	switch {
 	case df == noFamily || agree(d, c):
+	case cf == pickleFamily && ext(f.Path) == ".model": // sentencepiece's, and that of whoever pickles a model
 	case df == pickleFamily && (cf == archiveFamily || cf == codeFamily):
 		r.add("WS-NAME-003", -1, "the name promises %s, the content is %s", d, c)
 	case df == pickleFamily:

@@ -165,6 +165,8 @@ type streamJudge struct {
 	// they have been judged.
 	persistent bool
 	called     map[*pickle.Global]bool
+	// members are the imports of getattr that do no more than findMembers says.
+	members map[*pickle.Global]bool
 	// checked are the containers whose values have been judged as
 	// arguments, by what the callee does with them.
 	checked [2]map[pickle.Value]struct{}
@@ -182,6 +184,7 @@ func (j *streamJudge) judge(loadErr error) error {
 			j.called[g] = true
 		}
 	}
+	j.findMembers()
 	j.r.imports = j.r.imports || len(j.s.Globals) > 0
 	for _, g := range j.s.Globals {
 		j.global(g)
@@ -226,6 +229,13 @@ func (j *streamJudge) global(g *pickle.Global) {
 		verb = "imported and called"
 	}
 	name := globalName(g)
+	if isLoadFromBytes(g) && j.called[g] {
+		return
+	}
+	if j.members[g] {
+		j.r.add("WS-PICKLE-003", g.Offset, "%s reads an attribute of a class that needs review", name).withGlobal(g)
+		return
+	}
 	switch j.use(g) {
 	case dangerous:
 		j.r.add("WS-PICKLE-002", g.Offset, "%s is %s", name, verb).withGlobal(g)

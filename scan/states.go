@@ -26,6 +26,9 @@ func (j *streamJudge) build(b pickle.Build) {
 	if len(c.States) > 1 && c.States[0].Offset != off {
 		j.r.add("WS-PICKLE-010", off, "state is set a second time on the result of %s", globalName(g)).withGlobal(g).withOpcode(opBuild)
 	}
+	if cls, _ := j.reconstructed(c); cls != nil && isReconstructor(g) {
+		g = cls
+	}
 	module, name := g.Mapped()
 	switch u := j.use(g); u {
 	case function, value, constant:
@@ -49,6 +52,13 @@ func (j *streamJudge) build(b pickle.Build) {
 	default:
 		j.state(b.State.Value, off, opBuild)
 	}
+}
+
+// isReconstructor says whether a global is the function with which protocols 0
+// and 1 make instances.
+func isReconstructor(g *pickle.Global) bool {
+	m, n := g.Mapped()
+	return m == "copyreg" && n == "_reconstructor"
 }
 
 func isOpaque(v pickle.Value) bool {

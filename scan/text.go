@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"context"
+	"errors"
 	"html"
 	"path"
 	"regexp"
@@ -416,12 +417,13 @@ func isPickle(b model.Blob) bool {
 	}
 	lim := pickleLimits(b)
 	lim.Bytes, lim.Ops = 1<<20, 1<<18
-	s, _ := pickle.Load(b, 0, b.Size(), lim)
-	if s == nil {
+	s, err := pickle.Load(b, 0, b.Size(), lim)
+	if s == nil || len(s.Globals) == 0 {
 		return false
 	}
-	if len(s.Globals) == 0 {
-		return false
+	var pe *pickle.Error
+	if errors.As(err, &pe) && pe.Offset == s.Globals[0].Offset {
+		return false // an INST without a mark: a word that begins with i
 	}
 	// The first import decides: where it fails, nothing else happens.
 	switch classify(s.Globals[0]) {

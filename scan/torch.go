@@ -95,13 +95,18 @@ func judgeCheckpoint(ctx context.Context, r *report, b model.Blob, c *torch.Chec
 	}
 	for _, f := range c.Findings {
 		rule := "WS-TORCH-002"
-		if f.Refuse {
+		if f.Refuse || f.Rule == "crc" { // torch does not look at sums, every other reader refuses the record
 			rule = "WS-TORCH-001"
 		}
 		fd := r.add(rule, f.Offset, "%s: %s", f.Rule, f.Detail)
 		fd.Inner, fd.Global = f.Inner, f.Global
 		if f.Opcode != 0 {
 			fd.withOpcode(f.Opcode)
+		}
+		if f.Rule == "archive-comment" {
+			if err := (nested{}).scan(ctx, r, b, "comment", io.NewSectionReader(b, f.Offset+22, b.Size()-f.Offset-22), b.Size()-f.Offset-22); err != nil {
+				return err
+			}
 		}
 	}
 	if c.Container == torch.TorchScript {
@@ -117,7 +122,8 @@ func judgeRecords(ctx context.Context, r *report, b model.Blob, c *torch.Checkpo
 	}
 	for _, rec := range c.Records {
 		script := c.Container == torch.TorchScript
-		if script && isScriptSource(rec.Name) || rec.Known && !(script && isScriptTable(rec.Name)) {
+		extra := script && rec.Known && isScriptExtra(rec.Name)
+		if script && isScriptSource(rec.Name) || rec.Known && !extra && !(script && isScriptTable(rec.Name)) {
 			continue
 		}
 		ra, size, err := openRecord(b, rec)
@@ -135,6 +141,12 @@ func judgeRecords(ctx context.Context, r *report, b model.Blob, c *torch.Checkpo
 			}
 			continue
 		}
+		if extra {
+			if err := judgeExtra(ctx, r, b, rec.Name, ra, size); err != nil {
+				return err
+			}
+			continue
+		}
 		r.add("WS-TORCH-006", rec.Offset, "record %s", clip(rec.Name)).Inner = rec.Name
 		if err := (nested{}).scan(ctx, r, b, rec.Name, ra, size); err != nil {
 			return err
@@ -147,6 +159,23 @@ func judgeRecords(ctx context.Context, r *report, b model.Blob, c *torch.Checkpo
 // code that torch's own interpreter runs.
 func isScriptSource(name string) bool {
 	return strings.HasPrefix(name, "code/") && strings.HasSuffix(name, ".py")
+}
+
+// isScriptExtra says whether a record is a file that whoever saved a program
+// put into the archive, or lies beside its code: torch only hands it out.
+func isScriptExtra(name string) bool {
+	return strings.HasPrefix(name, "extra/") || strings.HasPrefix(name, "code/") && !isScriptSource(name) && !isScriptTable(name)
+}
+
+// judgeExtra judges such a file. The program needs review anyway: only what is
+// unsafe makes a difference.
+func judgeExtra(ctx context.Context, r *report, b model.Blob, name string, ra io.ReaderAt, size int64) error {
+	one := &report{}
+	err := nested{}.scan(ctx, one, b, name, ra, size)
+	if one.verdict == Unsafe {
+		r.merge("", one.verdict, one.findings)
+	}
+	return err
 }
 
 // isScriptTable says whether a record is one of its debug tables, which are
@@ -203,12 +232,47 @@ func selectTensors(r *report, c *torch.Checkpoint) {
 // choice records that the conversion needs a word from the user, and that it
 // fails even then if it does: for all parts of the checkpoint, with quantised
 // and sparse tensors in pieces.
+//
+// A checkpoint of plain data has nothing to convert, as a pickle of plain data
+// has not.
 func (r *report) choice(rule string, err error, c *torch.Checkpoint) {
 	r.add(rule, -1, "%v", err)
+	if holdsPlainData(c) {
+		return
+	}
 	_, err = c.SelectWith(torch.SelectOptions{Path: torch.WholeRoot, SplitQuantized: true, SplitSparse: true})
 	if err != nil {
 		r.add("WS-TORCH-011", -1, "%v", err)
 	}
+}
+
+// holdsPlainData says whether a checkpoint is made of Python's own values only:
+// nothing in it is called, or stands for a storage.
+func holdsPlainData(c *torch.Checkpoint) bool {
+	for _, s := range c.Streams {
+		if s.Stream == nil {
+			continue
+		}
+		if len(s.Persistents) > 0 {
+			return false
+		}
+		for _, call := range s.Calls {
+			if g, ok := call.Callee.(*pickle.Global); !ok || !isPlainMaker(g) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isPlainMaker knows what makes Python's own values.
+func isPlainMaker(g *pickle.Global) bool {
+	m, n := g.Mapped()
+	switch m + "." + n {
+	case "collections.OrderedDict", "collections.Counter", "builtins.set", "builtins.complex", "builtins.bytearray", "_codecs.encode", "torch.Size", "torch.device":
+		return true
+	}
+	return false
 }
 
 // forbidden makes sure that what the converter refuses is never called

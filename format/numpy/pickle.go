@@ -137,6 +137,7 @@ const (
 	callByteArray   = "builtins.bytearray"
 	callOrdered     = "collections.OrderedDict"
 	callDefault     = "collections.defaultdict"
+	callCounter     = "collections.Counter"
 	callTuple       = "builtins.tuple" // Paddle makes its tensors (name, array) so
 )
 
@@ -144,7 +145,7 @@ const (
 // Reaching one of them runs no code of the file.
 func allowed(name string) bool {
 	switch name {
-	case callReconstruct, callScalar, callFromBuffer, callEncode, callBytes, callByteArray, callOrdered, callDefault, callTuple,
+	case callReconstruct, callScalar, callFromBuffer, callEncode, callBytes, callByteArray, callOrdered, callDefault, callCounter, callTuple,
 		"numpy.dtype", "numpy.ndarray", "builtins.set", "builtins.frozenset", "builtins.complex",
 		"builtins.dict", "builtins.list", "builtins.int", "builtins.float", "builtins.str", "builtins.bool":
 		return true
@@ -240,7 +241,7 @@ func checkStream(s *pickle.Stream, opt *PickleOptions) error {
 			return bad(b.State.Offset, "refused: a state is set on something that is no object")
 		}
 		switch name := calleeOf(c); {
-		case name == callReconstruct, name == "numpy.dtype", name == callOrdered, opt.Known[name]:
+		case name == callReconstruct, name == "numpy.dtype", name == callOrdered, name == callCounter, opt.Known[name]:
 		default:
 			return bad(b.State.Offset, "refused: a state is set on what %q makes", shorten(name))
 		}

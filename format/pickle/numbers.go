@@ -87,10 +87,11 @@ func opInt(m *machine) error {
 	if err != nil {
 		return err
 	}
-	if !plain {
+	truth := len(s) == 2 && v.IsInt64() && (v.Int64() == 0 || v.Int64() == 1)
+	if !plain || truth { // -0 is a number for the Python unpickler
 		m.find(RuleTextNumber, "%q", shorten(s))
 	}
-	if len(s) == 2 && v.IsInt64() && (v.Int64() == 0 || v.Int64() == 1) {
+	if truth {
 		return m.push(Bool(v.Int64() == 1)) // "+1": only its length decides
 	}
 	return m.pushInteger(v)

@@ -154,11 +154,12 @@ func opInst(m *machine) error {
 	if err != nil {
 		return err
 	}
-	items, err := m.popMark()
+	// The Python unpickler imports before it looks for the mark.
+	g, err := m.global(module, name)
 	if err != nil {
 		return err
 	}
-	g, err := m.global(module, name)
+	items, err := m.popMark()
 	if err != nil {
 		return err
 	}

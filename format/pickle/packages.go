@@ -3,6 +3,7 @@ package pickle
 import (
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // words makes a set of a list of words, when it is first asked.
@@ -123,6 +124,9 @@ pythoncom pywintypes qiskit qdrant_client rfc3986 rq scrapy secretstorage seleni
 simpy slugify softwareproperties sphinx sqlmodel sshtunnel supervisor systemd tabnanny terminado testpath torchgen
 torchrun torchviz trio twine ufw usb uwsgi vcs_versioning webargs win32api win32com win32con wx xdist xlrd xlsxwriter
 xmltodict yapf zict
+airflow allennlp bpython cudf cuml dagster daal4py deepchem docarray dvc espnet2 feast flair gdown h2o ipdb jina kaggle kedro
+ludwig luigi metaflow mindspore model_archiver mlxtend nncf openvino pdbpp ptpython pyannote pycaret pytorch_pretrained_bert
+pytorch_transformers rasa rmm scapy stanza tensorrt tf2onnx tflite_runtime tpot tritonclient truss tvm wget zenml
 `)
 
 // IsModuleName says whether s is identifiers joined by dots.
@@ -143,6 +147,9 @@ func IsIdentifier(s string) bool {
 		return false
 	}
 	for _, r := range s {
+		if r == utf8.RuneError {
+			return false // a lone surrogate: Python cannot import it
+		}
 		if r < 0x80 && r != '_' && (r < '0' || r > '9' && r < 'A' || r > 'Z' && r < 'a' || r > 'z') {
 			return false
 		}

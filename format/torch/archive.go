@@ -55,6 +55,7 @@ type entry struct {
 	symlink, note  bool
 	bomb           bool // inflates beyond the limit
 	extraUndefined bool
+	odd            bool // a small record of torch's own, with another content
 }
 
 func (e *entry) end() int64 { return e.data + e.stored }
@@ -324,9 +325,10 @@ func centralExtra(extra []byte, sizes []uint64, e *entry) error {
 			if len(b) != 0 {
 				return errors.New("the ZIP64 extra field is too long")
 			}
-		case 0x5455, 0x7875, 0x5855, 0x7855, 0x000a, extraPadding: // times and owners
+		case extraPadding:
+			e.extraUndefined = e.extraUndefined || len(bytes.Trim(b, "Z\x00")) > 0
 		default:
-			e.extraUndefined = true
+			e.extraUndefined = e.extraUndefined || !timesOrOwner(id, len(b))
 		}
 		return nil
 	})
@@ -334,6 +336,13 @@ func centralExtra(extra []byte, sizes []uint64, e *entry) error {
 		return errors.New("the ZIP64 extra field is missing")
 	}
 	return err
+}
+
+// timesOrOwner knows the extra fields with times and owners of files, and how
+// long they can be (Info-ZIP, proginfo/extrafld.txt; APPNOTE 4.5.5).
+func timesOrOwner(id uint16, n int) bool {
+	longest := map[uint16]int{0x5455: 13, 0x7875: 24, 0x5855: 12, 0x7855: 4, 0x000a: 32}[id]
+	return longest > 0 && n <= longest
 }
 
 func eachExtra(b []byte, visit func(id uint16, data []byte) error) error {
@@ -605,9 +614,10 @@ func (a *archive) localExtra(extra []byte, e *entry, stored, size *uint64) error
 			}
 			seen = true
 			return localZip64(b, e, stored, size)
-		case 0x5455, 0x7875, 0x5855, 0x7855, 0x000a:
 		default:
-			a.find("extra-field", e.name, e.header, "the local header has an extra field of unknown meaning")
+			if !timesOrOwner(id, len(b)) {
+				a.find("extra-field", e.name, e.header, "the local header has an extra field of unknown meaning")
+			}
 		}
 		return nil
 	})
@@ -651,14 +661,19 @@ func (a *archive) source(e *entry) io.ReaderAt {
 }
 
 // checkCRC reads a small record whole. torch can be told not to compute CRCs,
-// and never checks them: a wrong one is no error.
+// which leaves zeros, and never checks them: a wrong one is no error here, but
+// one for every other reader.
 func (a *archive) checkCRC(e *entry) error {
 	h := crc32.NewIEEE()
 	buf := make([]byte, min(max(e.size, 1), 32<<10))
 	if _, err := io.CopyBuffer(h, io.NewSectionReader(a.source(e), 0, e.size), buf); err != nil {
 		return err
 	}
-	if h.Sum32() != e.crc {
+	switch {
+	case h.Sum32() == e.crc:
+	case e.crc == 0:
+		a.find("no-crc", e.inner, e.data, "the CRC is %08x, the directory has none", h.Sum32())
+	default:
 		a.find("crc", e.inner, e.data, "the CRC is %08x, the directory says %08x", h.Sum32(), e.crc)
 	}
 	return nil

@@ -187,6 +187,7 @@ func (z *zipOpener) smallRecords() {
 			continue
 		}
 		if digits := strings.TrimSpace(string(b)); digits == "" || strings.Trim(digits, "0123456789") != "" {
+			e.odd = true
 			z.a.find("odd-record", e.inner, e.data, "the content is no number")
 		}
 	}
@@ -222,7 +223,7 @@ func (z *zipOpener) listRecords() {
 			continue
 		}
 		rec := Record{Name: e.inner, Offset: e.data, Stored: e.stored, Size: e.size, Deflated: e.method == 8, CRC32: e.crc}
-		rec.Known = z.known(e.inner)
+		rec.Known = z.known(e.inner) && !e.odd
 		if strings.HasPrefix(e.inner, "data/") {
 			storages++
 		}
