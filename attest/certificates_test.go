@@ -1,7 +1,6 @@
 package attest
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -199,7 +198,7 @@ func TestCertificateWithCosign(t *testing.T) {
 		if (err == nil) != want {
 			t.Errorf("%s: %v", identity, err)
 		}
-		cmd := exec.CommandContext(context.Background(), realtools.Path(t, "cosign3"), "verify-attestation", s.Reference(m.subject.Digest.String()),
+		cmd := exec.CommandContext(t.Context(), realtools.Path(t, "cosign3"), "verify-attestation", s.Reference(m.subject.Digest.String()),
 			"--type", PredicateType, "--trusted-root", rootFile, "--certificate-identity", identity, "--certificate-oidc-issuer", testIssuer,
 			"--use-signed-timestamps", "--insecure-ignore-sct", "--allow-http-registry")
 		cmd.Env = append(os.Environ(), "HOME="+t.TempDir())

@@ -1,7 +1,6 @@
 package attest
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ func TestClaimOf(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	m := pushModel(t, openLayout(t), "v1", "claim")
-	claim := func() (*Claim, error) { return ClaimOf(context.Background(), m.store, m.subject) }
+	claim := func() (*Claim, error) { return ClaimOf(t.Context(), m.store, m.subject) }
 	if _, err := claim(); !errors.Is(err, ErrNoAttestation) {
 		t.Fatalf("without a statement: %v", err)
 	}
@@ -53,7 +52,7 @@ func TestClaimOfStoreErrors(t *testing.T) {
 	}
 	m := pushModel(t, openLayout(t), "v1", "m")
 	var network *oci.NetworkError
-	if _, err := ClaimOf(context.Background(), s, m.subject); !errors.As(err, &network) {
+	if _, err := ClaimOf(t.Context(), s, m.subject); !errors.As(err, &network) {
 		t.Errorf("%v", err)
 	}
 }

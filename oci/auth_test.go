@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 
@@ -168,4 +170,48 @@ func testTLS(t *testing.T, http2 bool) {
 	if _, _, err := oci.Open(addr+"/x", oci.Options{CAFile: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("a CA file that is not there is accepted")
 	}
+}
+
+// A certificate that is not trusted is the reason that is told, also where the
+// handshake is slow: HTTP must not be tried in the meantime.
+func TestSlowUntrusted(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	slow, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slow.Close() })
+	go func() {
+		for {
+			here, err := slow.Accept()
+			if err != nil {
+				return
+			}
+			there, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				here.Close()
+				return
+			}
+			go func() {
+				first := make([]byte, 1)
+				if _, err := io.ReadFull(here, first); err == nil && first[0] == 0x16 { // a TLS handshake
+					time.Sleep(700 * time.Millisecond)
+				}
+				_, _ = there.Write(first)
+				go func() { _, _ = io.Copy(here, there); here.Close() }()
+				_, _ = io.Copy(there, here)
+				there.Close()
+			}()
+		}
+	}()
+	s, _, err := oci.Open(slow.Addr().String()+"/team/model", oci.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Resolve(t.Context(), "v1")
+	checkError(t, err, says("certificate"))
 }

@@ -319,8 +319,8 @@ func (d *authDocument) write() error {
 		return err
 	}
 	target := d.path
-	if real, err := filepath.EvalSymlinks(target); err == nil {
-		target = real
+	if resolved, err := filepath.EvalSymlinks(target); err == nil {
+		target = resolved
 	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return err

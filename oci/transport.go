@@ -40,7 +40,7 @@ func baseTransport(opt Options, reg name.Registry) (http.RoundTripper, error) {
 		}
 		inner = t
 	}
-	return &schemeGuard{inner: inner, registry: reg.RegistryStr(), plain: opt.PlainHTTP}, nil
+	return &schemeGuard{inner: inner, registry: reg.RegistryStr(), plain: opt.PlainHTTP, ended: make(chan struct{})}, nil
 }
 
 func standardTransport(opt Options) (*http.Transport, error) {
@@ -88,6 +88,26 @@ type schemeGuard struct {
 	// untrusted is why a certificate was refused: then the registry does
 	// answer by HTTPS, and HTTP must not take its place.
 	untrusted atomic.Pointer[tls.CertificateVerificationError]
+	// begun and ended are about the first request by HTTPS, which the library
+	// lets one by HTTP overtake when it is slow.
+	begun atomic.Bool
+	ended chan struct{}
+}
+
+// awaitHTTPS waits until it is known what comes of HTTPS, if that is tried.
+func (g *schemeGuard) awaitHTTPS(ctx context.Context) error {
+	if !g.begun.Load() {
+		return nil
+	}
+	select {
+	case <-g.ended:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := g.untrusted.Load(); err != nil {
+		return err
+	}
+	return nil
 }
 
 func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -98,9 +118,13 @@ func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	case req.URL.Scheme == "https" && g.plain && req.URL.Host == g.registry:
 		closeBody(req)
 		return nil, errNoTLS
-	case req.URL.Scheme == "http" && !g.plain && g.untrusted.Load() != nil:
-		closeBody(req)
-		return nil, g.untrusted.Load()
+	case req.URL.Scheme == "https" && req.URL.Host == g.registry && g.begun.CompareAndSwap(false, true):
+		defer close(g.ended)
+	case req.URL.Scheme == "http" && !g.plain:
+		if err := g.awaitHTTPS(req.Context()); err != nil {
+			closeBody(req)
+			return nil, err
+		}
 	}
 	resp, err := g.inner.RoundTrip(req)
 	var untrusted *tls.CertificateVerificationError

@@ -151,6 +151,10 @@ func listFiles(ctx context.Context, s *streams, ref string, opt oci.Options, out
 	if err := t.print(s.page()); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%d files, %s in %s\n", len(files), bytesText(total), from.statement.URI)
+	noun := "files"
+	if len(files) == 1 {
+		noun = "file"
+	}
+	fmt.Fprintf(s.out, "%d %s, %s in %s\n", len(files), noun, bytesText(total), from.statement.URI)
 	return nil
 }
