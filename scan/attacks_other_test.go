@@ -97,6 +97,7 @@ func TestSourceAttacks(t *testing.T) {
 		"words in texts":         "x = f'call eval(x) {y} {{os.system(1)}}'\n# os.system('x')\n'''subprocess.run(1)'''\n",
 		"its own definitions":    "def eval(x):\n    return x\nclass system:\n    compile = 1\n",
 		"arguments by name":      "f(eval=True, compile=False)\nfrom .os import system\n",
+		"expression of nothing":  "x = f'{}' f\"{\"\n",
 		"letters of a language":  "größe = 1\nπ = 3\n",
 	} {
 		tests = append(tests, attack{"P2", name, "m.py", in, scan.Review, "WS-CODE-002"})

@@ -365,7 +365,7 @@ func (h *hdf5) library() (*hdf5lib.Parts, error) {
 	if h.parts != nil {
 		return h.parts, nil
 	}
-	parts, err := hdf5lib.OpenParts(h.b, h.b.Size(), hdf5lib.Limits{Metadata: 32 << 20, Slab: 32 << 20, Chunks: 1 << 18})
+	parts, err := hdf5lib.OpenParts(h.b, h.b.Size(), hdf5lib.Limits{Metadata: 24 << 20, Slab: 16 << 20, Chunks: 1 << 18})
 	h.parts = parts
 	return parts, err
 }

@@ -57,7 +57,7 @@ func (p *pyWalk) run() {
 			continue
 		}
 		switch {
-		case !isNameByte(p.t.tok[0]), p.t.prev == ".", p.t.prev == "def", p.t.prev == "class":
+		case p.t.tok == "", !isNameByte(p.t.tok[0]), p.t.prev == ".", p.t.prev == "def", p.t.prev == "class":
 		case p.t.tok == "import" && !p.t.after():
 			p.imports()
 		case p.t.tok == "from" && !p.t.after():
@@ -293,7 +293,9 @@ func (t *pyTokens) expressions(from, to int) {
 				}
 			}
 		}
-		t.pending = append(t.pending, i+1, k)
+		if i+1 < k {
+			t.pending = append(t.pending, i+1, k)
+		}
 		i = k
 	}
 }
