@@ -41,6 +41,7 @@ type failure struct {
 	err   error
 	hints []string
 	told  bool // the cause has been printed already, as part of the result
+	aided bool // so have been the hints
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -70,7 +71,7 @@ func report(s *streams, err error, called string) int {
 		fmt.Fprintf(p, "%s %s\n", p.paint(bad, "error:"), printable(f.err.Error()))
 	}
 	hints := f.hints
-	if len(hints) == 0 {
+	if len(hints) == 0 && !f.aided {
 		hints = lastHints(f, called)
 	}
 	for _, h := range hints {

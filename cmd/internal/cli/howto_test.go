@@ -44,8 +44,28 @@ func TestConvertHowto(t *testing.T) {
 	if commands < 25 {
 		t.Fatalf("docs/convert.md has %d commands: are its blocks still found?", commands)
 	}
+	runPage(t, script, howtoFiles())
+}
+
+// TestTerminalPage runs docs/terminal.md in the same way.
+func TestTerminalPage(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../../docs/terminal.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, commands := howtoScript(t, string(doc))
+	if commands < 10 {
+		t.Fatalf("docs/terminal.md has %d commands: are its blocks still found?", commands)
+	}
+	runPage(t, script, map[string]string{"my-model/pytorch_model.bin": "gpt2_tiny.bin"})
+}
+
+// runPage runs the script of a page beside files of the corpus.
+func runPage(t *testing.T, script string, files map[string]string) {
+	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "convert.txtar"), []byte(script), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "page.txtar"), []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	python := realtools.Python(t)
@@ -53,8 +73,9 @@ func TestConvertHowto(t *testing.T) {
 		Dir: dir,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("COSIGN_PASSWORD", keyPassword)
 			env.Setenv("PYTHON3", python)
-			for name, from := range howtoFiles() {
+			for name, from := range files {
 				content, err := os.ReadFile(filepath.Join("../../../testdata/checkpoints", from))
 				if err != nil {
 					return err
@@ -101,7 +122,7 @@ func howtoScript(t *testing.T, page string) (script string, commands int) {
 			for line := range strings.Lines(body) {
 				line = strings.TrimSuffix(line, "\n")
 				stream := "stdout"
-				if strings.HasPrefix(line, "hint: ") || strings.HasPrefix(line, "error: ") {
+				if strings.HasPrefix(line, "hint: ") || strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "convert  ") {
 					stream = "stderr"
 				}
 				fmt.Fprintf(&run, "%s '(?m)^%s'\n", stream, strings.ReplaceAll(regexp.QuoteMeta(line), "'", "''"))

@@ -35,7 +35,7 @@ func (o *outputFlags) fill(opt *convert.Options) error {
 	if o.maxShardSize != "" {
 		n, err := parseSize(o.maxShardSize)
 		if err != nil {
-			return usage("--max-shard-size 5GB: a size is a number with KB, MB, GB or TB (powers of 1000), or KiB, MiB, GiB or TiB (powers of 1024)", "--max-shard-size %q: %w", o.maxShardSize, err)
+			return usage("a size is a number with KB, MB, GB or TB (powers of 1000), or KiB, MiB, GiB or TiB (powers of 1024): --max-shard-size 5GB", "--max-shard-size %q: %w", o.maxShardSize, err)
 		}
 		opt.Output.MaxShardSize = n
 	}

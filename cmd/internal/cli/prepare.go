@@ -435,7 +435,10 @@ func refusal(s *streams, output string, d *policy.Decision) error {
 	case policy.Inconvertible:
 		code = exitLossy
 	}
-	return fail(code, fmt.Errorf("policy %s refuses %s of %d; nothing was uploaded", d.Policy, plural(len(refused), "file"), len(d.Files)))
+	return &failure{
+		code: code, err: fmt.Errorf("policy %s refuses %s of %d; nothing was uploaded", d.Policy, plural(len(refused), "file"), len(d.Files)),
+		aided: slices.ContainsFunc(refused, func(f policy.FileDecision) bool { return f.Hint != "" }),
+	}
 }
 
 // plural counts things: 1 file, 2 files, 2 entries.

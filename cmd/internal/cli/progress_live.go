@@ -13,7 +13,7 @@ import (
 const (
 	hideCursor = "\x1b[?25l"
 	showCursor = "\x1b[?25h"
-	clearRight = "\x1b[K"
+	clearLine  = "\x1b[2K" // which also forgets that the terminal had broken it
 	clearBelow = "\x1b[J"
 )
 
@@ -38,7 +38,7 @@ func (sc *screen) draw(w io.Writer, lines []line) {
 	plain := make([]string, len(lines))
 	for i, l := range lines {
 		plain[i] = l.plain
-		body.WriteString(l.painted + clearRight + "\n")
+		body.WriteString(clearLine + l.painted + "\n")
 	}
 	if body.String() == sc.shown && columns == sc.columns {
 		return
@@ -122,13 +122,15 @@ func (a *above) Write(p []byte) (int, error) {
 	return a.w.Write(p)
 }
 
-// suspended removes the frame while the shell has the terminal.
-func (b *progress) suspended() {
+// whileSuspended removes the frame, and draws none while the shell has the
+// terminal.
+func (b *progress) whileSuspended(suspend func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mode == "live" {
 		b.screen.leave(b.w)
 	}
+	suspend()
 }
 
 // lines is one frame: the latest files, at most half of the terminal's height,

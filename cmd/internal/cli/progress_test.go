@@ -275,7 +275,7 @@ func TestFramesAreCalm(t *testing.T) {
 	if !strings.HasPrefix(out.String()[first:], "\r\x1b[3A") {
 		t.Errorf("does not go up by three rows: %q", out.String()[first:])
 	}
-	if sc.draw(&out, lines[1:]); !strings.HasSuffix(out.String(), "short"+clearRight+"\n"+clearBelow) {
+	if sc.draw(&out, lines[1:]); !strings.HasSuffix(out.String(), clearLine+"short\n"+clearBelow) {
 		t.Errorf("what is left over is not removed: %q", out.String())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // watchSuspend gives the terminal back to the shell, cursor and all, before
@@ -20,10 +21,11 @@ func (b *progress) watchSuspend() func() {
 			case <-over:
 				return
 			case <-stops:
-				b.suspended()
-				signal.Reset(syscall.SIGTSTP)
-				_ = syscall.Kill(syscall.Getpid(), syscall.SIGTSTP) // returns when the shell says go on
-				signal.Notify(stops, syscall.SIGTSTP)
+				b.whileSuspended(func() {
+					// SIGSTOP cannot be missed by a thread that is busy.
+					_ = syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
+					time.Sleep(frameInterval / 2) // it stops here, and goes on when the shell says so
+				})
 			}
 		}
 	}()
