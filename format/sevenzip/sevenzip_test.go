@@ -1,0 +1,213 @@
+package sevenzip
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// content are files of many kinds: none of the lengths is a whole number of
+// anything.
+func content() map[string][]byte {
+	r := rand.New(rand.NewPCG(1, 2))
+	random := make([]byte, 80_003)
+	for i := range random {
+		random[i] = byte(r.Uint32())
+	}
+	// Calls and jumps, some of them close together, for the filter of machine code.
+	code := make([]byte, 40_001)
+	for i := range code {
+		code[i] = []byte{0xe8, 0xe9, 0x00, 0xff, byte(r.Uint32()), byte(r.Uint32())}[r.IntN(6)]
+	}
+	return map[string][]byte{
+		"empty.txt": {}, "a.txt": []byte("a"), "random.bin": random, "code.bin": code,
+		"run.txt": bytes.Repeat([]byte("abc"), 100_000), "sub/é 日本 😀.txt": []byte("a name outside ASCII\n"),
+		"sub/deep/empty.txt": {}, "sub/b.txt": []byte(strings.Repeat("layer.weight\n", 3000)),
+	}
+}
+
+// written is an archive that 7z wrote of the content.
+func written(t *testing.T, args ...string) []byte {
+	t.Helper()
+	tool, err := exec.LookPath("7z")
+	if err != nil {
+		t.Fatal("7z is needed: ", err)
+	}
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in")
+	for name, b := range content() {
+		p := filepath.Join(in, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, b, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("a.txt", filepath.Join(in, "link")); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "a.7z")
+	cmd := exec.Command(tool, append([]string{"a", "-snl", out, "."}, args...)...)
+	cmd.Dir = in
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, b)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		if b, err = os.ReadFile(out + ".001"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func open(b []byte) (*Archive, error) {
+	return Open(bytes.NewReader(b), int64(len(b)), Limits{})
+}
+
+// extract reads all members, and compares their checksums.
+func extract(a *Archive) (map[string][]byte, error) {
+	got := map[string][]byte{}
+	var full []*Member
+	for m := range a.Members {
+		if m.HasStream {
+			full = append(full, m)
+		} else if !m.Dir {
+			got[m.Name] = []byte{}
+		}
+	}
+	for f := range a.Folders {
+		r, err := f.Open()
+		if err != nil {
+			return got, err
+		}
+		for range f.Streams() {
+			m := full[0]
+			full = full[1:]
+			b, err := io.ReadAll(io.LimitReader(r, m.Size))
+			if err != nil {
+				return got, fmt.Errorf("%s: %w", m.Name, err)
+			}
+			if int64(len(b)) != m.Size || !m.HasCRC || crc32.ChecksumIEEE(b) != m.CRC {
+				return got, fmt.Errorf("%s: %d of %d bytes, or another checksum", m.Name, len(b), m.Size)
+			}
+			got[m.Name] = b
+		}
+		if n, err := io.Copy(io.Discard, r); n > 0 || err != nil {
+			return got, fmt.Errorf("%d bytes more: %w", n, err)
+		}
+	}
+	return got, nil
+}
+
+// What 7z wrote is read, for every method, filter and form of header.
+func TestReal(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{
+		"", "-m0=copy", "-m0=lzma", "-m0=lzma2", "-m0=deflate", "-m0=bzip2", "-m0=lzma:lc=0:lp=2:pb=0", "-mx=9", "-mx=1",
+		"-ms=off", "-ms=on", "-ms=off -m0=deflate", "-ms=2f -m0=lzma", "-mhc=off", "-mhc=on", "-mhc=off -m0=copy",
+		"-m0=bcj -m1=lzma", "-m0=bcj -m1=copy", "-m0=delta:3 -m1=lzma2", "-m0=delta:1 -m1=bcj -m2=deflate",
+		"-m0=delta:256 -m1=bzip2", "-mtc=on -mta=on", "-mtr=off", "-m0=lzma2:d=4m:c=64k -mmt=2",
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			b := written(t, strings.Fields(args)...)
+			a, err := open(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(a.Remarks) > 0 {
+				t.Errorf("remarks: %v", a.Remarks)
+			}
+			got, err := extract(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range content() {
+				if !bytes.Equal(got[name], want) {
+					t.Errorf("%s: %d bytes, want %d", name, len(got[name]), len(want))
+				}
+			}
+			if len(got) != len(content())+1 {
+				t.Errorf("%d members with content or empty", len(got))
+			}
+			for m := range a.Members {
+				if special := m.Special(); special != (m.Name == "link" && args != "-mtr=off") {
+					t.Errorf("%s: special %v, attributes %#x", m.Name, special, m.Attributes)
+				}
+				if dir := m.Name == "sub" || m.Name == "sub/deep"; dir != m.Dir {
+					t.Errorf("%s: a folder: %v", m.Name, m.Dir)
+				}
+			}
+		})
+	}
+}
+
+// What is not read says why.
+func TestRealRefused(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]error{
+		"-m0=ppmd": ErrUnsupported, "-psecret": ErrEncrypted, "-psecret -mhe": ErrEncrypted, "-m0=deflate64": ErrUnsupported,
+		"-m0=bcj2 -m1=lzma -m2=lzma -m3=lzma -mb0:1 -mb0s1:2 -mb0s2:3": ErrUnsupported, "-v100k": ErrVolume, "-m0=arm64 -m1=lzma": ErrUnsupported,
+	} {
+		a, err := open(written(t, strings.Fields(args)...))
+		if err == nil {
+			_, err = extract(a)
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+// A dictionary larger than the window matters only where something lies
+// further back.
+func TestWindow(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"-m0=lzma2:d=1m", "-m0=lzma:d=1m"} {
+		b := written(t, strings.Fields(args)...)
+		for _, tt := range []struct {
+			window int64
+			want   error
+		}{{64 << 10, nil}, {1 << 12, ErrLimit}} {
+			a, err := Open(bytes.NewReader(b), int64(len(b)), Limits{Window: tt.window})
+			if err == nil {
+				_, err = extract(a)
+			}
+			if !errors.Is(err, tt.want) {
+				t.Errorf("%s, a window of %d: %v", args, tt.window, err)
+			}
+		}
+	}
+}
+
+// A byte that is another, and a file cut short, are errors, and none is a panic.
+func TestDamaged(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"-m0=lzma2 -mhc=off", "-m0=copy", "-m0=bzip2", "-m0=deflate -ms=off", "-m0=bcj -m1=lzma"} {
+		b := written(t, strings.Fields(args)...)
+		for n := 0; n < len(b); n += 1 + len(b)/200 {
+			if _, err := open(b[:n]); err == nil {
+				t.Errorf("%s: %d of %d bytes are taken", args, n, len(b))
+			}
+			if 6 <= n && n < 8 {
+				continue // the minor version
+			}
+			bad := bytes.Clone(b)
+			bad[n] ^= 0x11
+			a, err := open(bad)
+			if err == nil {
+				_, err = extract(a)
+			}
+			if err == nil {
+				t.Errorf("%s: byte %d is another, and it is taken", args, n)
+			}
+		}
+	}
+}
