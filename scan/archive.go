@@ -33,6 +33,8 @@ func (archiveDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ve
 		err = scanZip(ctx, r, b)
 	case model.TAR:
 		err = scanTar(ctx, r, b)
+	case model.SevenZip:
+		err = scanSevenZip(ctx, r, b)
 	default:
 		err = scanCompressed(ctx, r, f, b)
 	}

@@ -43,7 +43,7 @@ func seeds(f *testing.F, ends ...string) [][]byte {
 }
 
 func blobOf(b []byte) *member {
-	return &member{ReaderAt: bytes.NewReader(b), size: int64(len(b)), budget: new(budget)}
+	return &member{ReaderAt: bytes.NewReader(b), size: int64(len(b)), place: place{budget: new(budget)}}
 }
 
 // within fails a run that takes far too long.

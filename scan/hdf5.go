@@ -623,7 +623,7 @@ func (h *hdf5) config(name string, text []byte, at int64) {
 		return
 	}
 	sub := &report{}
-	scanJSON(sub, name, &member{ReaderAt: bytes.NewReader(text), size: int64(len(text)), budget: new(budget)})
+	scanJSON(sub, name, &member{ReaderAt: bytes.NewReader(text), size: int64(len(text)), place: place{budget: new(budget)}})
 	for _, f := range sub.findings {
 		if f.Rule == "WS-CONFIG-004" && name == "model_config" {
 			h.r.add("WS-KERAS-003", at, "%s is no JSON", name)

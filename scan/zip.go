@@ -85,13 +85,13 @@ func (d *zipDir) gap(from, to int64) {
 
 // scanEntries judges the entries whose name the filter takes.
 func (d *zipDir) scanEntries(ctx context.Context, b model.Blob, take func(string) bool) error {
-	_, shared := nest(b)
+	at := nest(b)
 	for i := range d.entries {
 		e := &d.entries[i]
 		if !e.readable || strings.HasSuffix(e.name, "/") || !take(e.name) {
 			continue
 		}
-		ra, size, err := d.open(e, shared)
+		ra, size, err := d.open(e, at)
 		if err != nil {
 			if err := memberError(ctx, d.r, clip(e.name), err); err != nil {
 				return err
@@ -108,14 +108,14 @@ func (d *zipDir) scanEntries(ctx context.Context, b model.Blob, take func(string
 }
 
 // open gives random access to an entry's content.
-func (d *zipDir) open(e *zipEntry, shared *budget) (io.ReaderAt, int64, error) {
+func (d *zipDir) open(e *zipEntry, at place) (io.ReaderAt, int64, error) {
 	switch {
 	case e.flags&zipEncrypted != 0:
 		return nil, 0, nil // has a finding
 	case e.method == 0:
 		return io.NewSectionReader(d.b, e.data, e.stored), e.stored, nil
 	case e.method == 8:
-		return inflated(shared, flateOpener(d.b, e.data, e.stored), e.size)
+		return inflated(at, flateOpener(d.b, e.data, e.stored), e.size)
 	}
 	return nil, 0, nil
 }
@@ -428,7 +428,7 @@ func (d *zipDir) coverage() {
 // reader does that goes through the local headers. The verdict is unsafe
 // already.
 func forwardZip(ctx context.Context, r *report, b model.Blob) error {
-	_, shared := nest(b)
+	at := nest(b)
 	size := b.Size()
 	for pos, n := int64(0), 0; n < maxMembers; n++ {
 		h := peek(b, size, pos, 30)
@@ -443,7 +443,7 @@ func forwardZip(ctx context.Context, r *report, b model.Blob) error {
 			e.stored = max(0, size-e.data)
 		}
 		d := &zipDir{r: r, b: b, size: size}
-		ra, length, err := d.open(&e, shared)
+		ra, length, err := d.open(&e, at)
 		if err := memberError(ctx, r, clip(e.name), err); err != nil {
 			return err
 		}

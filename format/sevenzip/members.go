@@ -133,6 +133,9 @@ func (a *Archive) consistent() error {
 	streams := 0
 	for i := range a.main.folders {
 		streams += a.main.count(i)
+		if a.main.count(i) == 0 {
+			a.remark(Outside, a.main.folders[i].at, "a folder that holds no member")
+		}
 	}
 	if files := a.files - a.empty.count(a.files); files != streams {
 		return broken(a.headerAt, "%d members have content, and there are %d streams", files, streams)
