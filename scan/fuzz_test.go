@@ -127,6 +127,10 @@ func FuzzZip(f *testing.F) {
 	scanAs(f, archiveDetector{}, model.File{Format: model.ZIP}, ".zip", ".npz", ".keras", "bad/zip_prefix.pt", "bad/zip_dup_pkl.pt")
 }
 
+func FuzzSevenZip(f *testing.F) {
+	scanAs(f, archiveDetector{}, model.File{Format: model.SevenZip}, "nullifai_7z.pt")
+}
+
 func FuzzTar(f *testing.F) {
 	scanAs(f, archiveDetector{}, model.File{Format: model.TAR}, ".tar", ".nemo")
 }

@@ -89,7 +89,7 @@ func sevenZipError(r *report, name string, err error) {
 
 // members judges what the header says of each member.
 func (s *sevenZip) members() {
-	seen := map[string]bool{}
+	seen := entryNames{}
 	for m := range s.a.Members {
 		name := clip(m.Name)
 		checkEntryName(s.r, m.Name, -1, seen)

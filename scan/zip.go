@@ -127,13 +127,19 @@ func readZip(r *report, b io.ReaderAt, size int64) *zipDir {
 		r.add("WS-ARCHIVE-007", -1, "%v", err)
 		return nil
 	}
-	if err := d.readCentral(); err != nil {
+	err := d.readCentral()
+	switch {
+	case errors.Is(err, errLimit):
+		r.add("WS-LIMIT-001", d.cd, "%v", err)
+	case err != nil:
 		r.add("WS-ARCHIVE-007", d.cd, "%v", err)
 	}
 	for i := range d.entries {
 		d.readLocal(&d.entries[i])
 	}
-	d.coverage()
+	if !errors.Is(err, errLimit) { // else there are entries that are not known
+		d.coverage()
+	}
 	return d
 }
 
@@ -217,7 +223,7 @@ func (d *zipDir) readEnd(rec []byte) error {
 func (d *zipDir) readCentral() error {
 	count := cap(d.entries)
 	c := newCursor(d.b, d.cd, d.cdEnd)
-	seen := map[string]bool{}
+	seen, names := entryNames{}, 0
 	for c.left() >= 46 {
 		at := c.pos
 		h, err := c.bytes(46)
@@ -227,8 +233,8 @@ func (d *zipDir) readCentral() error {
 		if string(h[:4]) != "PK\x01\x02" {
 			return fmt.Errorf("no directory entry at byte %d", at)
 		}
-		if len(d.entries) >= maxMembers {
-			return errLimit
+		if len(d.entries) >= maxMembers || names > maxNames {
+			return fmt.Errorf("%d entries, with names of %d bytes: %w", len(d.entries), names, errLimit)
 		}
 		e := zipEntry{
 			flags: le16(h[8:]), method: le16(h[10:]), crc: le32(h[16:]),
@@ -241,6 +247,7 @@ func (d *zipDir) readCentral() error {
 			return err
 		}
 		e.name = string(rest[:nameLen])
+		names += nameLen
 		if err := zip64Extra(&e, rest[nameLen:nameLen+extraLen]); err != nil {
 			return fmt.Errorf("entry %q: %w", clip(e.name), err)
 		}
@@ -300,7 +307,7 @@ func (d *zipDir) checkExtra(e *zipEntry, extra []byte, at int64) {
 }
 
 // checkEntry judges an entry by its directory record.
-func (d *zipDir) checkEntry(e *zipEntry, at int64, seen map[string]bool) {
+func (d *zipDir) checkEntry(e *zipEntry, at int64, seen entryNames) {
 	checkEntryName(d.r, e.name, at, seen)
 	name := clip(e.name)
 	if e.symlink {

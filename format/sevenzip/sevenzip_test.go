@@ -2,6 +2,7 @@ package sevenzip
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -210,4 +212,124 @@ func TestDamaged(t *testing.T) {
 			}
 		}
 	}
+}
+
+// archiveOf is an archive with a header as a test wants it.
+func archiveOf(packed, header string) []byte {
+	next := binary.LittleEndian.AppendUint64(nil, uint64(len(packed)))
+	next = binary.LittleEndian.AppendUint64(next, uint64(len(header)))
+	next = binary.LittleEndian.AppendUint32(next, crc32.ChecksumIEEE([]byte(header)))
+	start := binary.LittleEndian.AppendUint32([]byte(signature+"\x00\x04"), crc32.ChecksumIEEE(next))
+	return []byte(string(append(start, next...)) + packed + header)
+}
+
+// Headers that promise what would take memory or time, or that fit nothing:
+// each is an error, and none of them is believed before it is checked.
+func TestHostileHeaders(t *testing.T) {
+	t.Parallel()
+	const (
+		huge   = "\xff\xff\xff\xff\xff\xff\xff\xff\x7f" // 2^63 - 1
+		mebi   = "\xf0\x00\x00\x00\x10"                 // 2^28
+		stored = "\x07\x0b\x01\x00\x01\x01\x00\x0c\x01\x00"
+	)
+	names := func(n int) string {
+		b := bytes.Repeat([]byte("a\x00\x00\x00"), n)
+		return "\x11" + "\xe0" + string([]byte{byte(len(b) + 1), byte((len(b) + 1) >> 8), byte((len(b) + 1) >> 16)}) + "\x00" + string(b)
+	}
+	for name, header := range map[string]string{
+		"nothing":                       "\x00",
+		"no header":                     "\x05",
+		"a number cut short":            "\x01\x04\x06\xff",
+		"packed streams":                "\x01\x04\x06\x00" + mebi + "\x09",
+		"a packed stream behind":        "\x01\x04\x06\x00\x01\x09" + mebi + "\x00\x00",
+		"a packed stream far behind":    "\x01\x04\x06\x00\x01\x09" + huge + "\x00\x00",
+		"packed streams that overflow":  "\x01\x04\x06\x00\x03\x09" + strings.Repeat("\xff\xff\xff\xff\xff\xff\xff\xff\x3f", 3) + "\x00\x00",
+		"packed streams at the end":     "\x01\x04\x06" + huge + "\x01\x09\x01\x00\x00",
+		"folders":                       "\x01\x04\x07\x0b" + mebi + "\x00",
+		"folders without coders":        "\x01\x04\x07\x0b\x01\x00\x00",
+		"coders":                        "\x01\x04\x07\x0b\x01\x00\x40",
+		"a coder of many streams":       "\x01\x04\x07\x0b\x01\x00\x01\x11\x00" + mebi + "\x01",
+		"properties of a coder":         "\x01\x04\x07\x0b\x01\x00\x01\x21\x00" + mebi,
+		"coders in a circle":            "\x01\x04\x07\x0b\x01\x00\x02\x01\x00\x01\x00\x00\x00\x0c\x01\x01\x00\x00\x00",
+		"a coder that feeds itself":     "\x01\x04\x07\x0b\x01\x00\x02\x01\x00\x01\x00\x01\x01\x0c\x01\x01\x00\x00\x00",
+		"a bind that is none":           "\x01\x04\x07\x0b\x01\x00\x02\x01\x00\x01\x00\x07\x07",
+		"no packed stream for a folder": "\x01\x04" + stored + "\x00\x00",
+		"streams in a folder":           "\x01\x04\x06\x00\x01\x09\x01\x00" + stored + "\x08\x0d" + mebi,
+		"streams without sizes":         "\x01\x04\x06\x00\x01\x09\x01\x00" + stored + "\x08\x0d\x03\x00\x00",
+		"streams longer than a folder":  "\x01\x04\x06\x00\x01\x09\x01\x00" + stored + "\x08\x0d\x02\x09" + huge + "\x00\x00",
+		"members":                       "\x01\x05" + mebi,
+		"members without names":         "\x01\x05\x01\x0e\x01\x80\x00\x00",
+		"members without streams":       "\x01\x05\x01" + names(1) + "\x00\x00",
+		"fewer names":                   "\x01\x05\x03\x0e\x01\xe0" + names(2) + "\x00\x00",
+		"a property too long":           "\x01\x05\x01\x11" + mebi,
+		"attributes that are not there": "\x01\x05\x01\x0e\x01\x80" + names(1) + "\x15\x02\x01\x00\x00\x00",
+		"records twice":                 "\x01\x05\x00\x00\x05\x00\x00\x00",
+		"a record that is none":         "\x01\x17",
+		"an encoded header of nothing":  "\x17\x00",
+		"a header that is its own":      "\x17\x06\x20\x01\x09\x01\x00" + stored + "\x00\x00",
+		"an encoded header that is huge": "\x17\x06\x00\x01\x09\x01\x00\x07\x0b\x01\x00\x01\x23\x03\x01\x01\x05\x5d\xff\xff\xff\xff\x0c" +
+			"\xff\xff\xff\xff\xff\xff\xff\xff\x3f\x00\x00",
+	} {
+		b := archiveOf("x", header)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		a, err := open(b)
+		if err == nil {
+			_, err = extract(a)
+		}
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			t.Errorf("%s: is taken", name)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 { // other tests run beside this one
+			t.Errorf("%s: %d MiB", name, got>>20)
+		}
+	}
+}
+
+// Any bytes: no panic, no hang, and no more than what is declared.
+func FuzzOpen(f *testing.F) {
+	for _, p := range []string{"../../testdata/threats/malicious/torch/nullifai_7z.pt"} {
+		b, err := os.ReadFile(filepath.FromSlash(p))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add(archiveOf("", "\x01\x05\x00\x00\x00"))
+	f.Add(archiveOf("hello", "\x01\x04\x06\x00\x01\x09\x05\x00\x07\x0b\x01\x00\x01\x01\x00\x0c\x05\x00\x08\x0a\x01\x86\xa6\x10\x36\x00\x00"+
+		"\x05\x01\x11\x05\x00a\x00\x00\x00\x00\x00"))
+	f.Add(archiveOf("x", "\x17\x06\x00\x01\x09\x01\x00\x07\x0b\x01\x00\x02\x21\x21\x01\x00\x21\x03\x01\x00\x01\x00\x0c\x01\x01\x00\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = bytes.Clone(b)
+		// The checksums would keep nearly all that a fuzzer makes out.
+		if len(b) >= startSize {
+			off, n := binary.LittleEndian.Uint64(b[12:]), binary.LittleEndian.Uint64(b[20:])
+			if left := uint64(len(b) - startSize); off <= left && n <= left-off {
+				binary.LittleEndian.PutUint32(b[28:], crc32.ChecksumIEEE(b[startSize+off:startSize+off+n]))
+			}
+			binary.LittleEndian.PutUint32(b[8:], crc32.ChecksumIEEE(b[12:startSize]))
+		}
+		a, err := Open(bytes.NewReader(b), int64(len(b)), Limits{Members: 1000, Header: 1 << 16, Window: 1 << 16})
+		if err != nil {
+			return
+		}
+		members := 0
+		for m := range a.Members {
+			members++
+			_ = m.Special()
+		}
+		if members > 1000 {
+			t.Fatal(members)
+		}
+		for folder := range a.Folders {
+			r, err := folder.Open()
+			if err != nil {
+				continue
+			}
+			if n, _ := io.Copy(io.Discard, io.LimitReader(r, 1<<22)); n > folder.Size() {
+				t.Fatalf("%d bytes of %d", n, folder.Size())
+			}
+		}
+	})
 }
