@@ -21,7 +21,7 @@ const (
 
 	// inflateRoom is the memory in bytes that all decompressors of one file may
 	// hold, however they are nested.
-	inflateRoom = 32 << 20
+	inflateRoom = 24 << 20
 )
 
 var (
