@@ -18,7 +18,7 @@ TOOLS      := $(shell tools/build -d)
 TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3
 # Debian packages: Python with torch writes and loads the tests' checkpoints; the
 # race detector needs a C compiler. docker and kubectl are the clients only.
-TEST_PACKAGES := python3 python3-torch python3-numpy python3-h5py python3-joblib jq xz-utils \
+TEST_PACKAGES := python3 python3-torch python3-numpy python3-h5py python3-joblib jq xz-utils 7z:p7zip-full,7zip \
 	openssl procps tmux bash-completion docker:docker-cli,docker.io kubectl:kubernetes-client,kubectl
 RACE_PACKAGES := gcc libc6-dev
 export WEIGHTSEAL_TOOLS := $(TOOLS)

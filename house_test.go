@@ -356,7 +356,7 @@ func g() {
 // target.
 func TestEveryParserIsFuzzed(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"format/pickle", "format/safetensors", "format/torch", "model", "oci", "attest", "scan"} {
+	for _, dir := range []string{"format/pickle", "format/safetensors", "format/sevenzip", "format/torch", "format/xz", "model", "oci", "attest", "scan"} {
 		names, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)

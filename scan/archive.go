@@ -3,6 +3,7 @@ package scan
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"path"
@@ -33,6 +34,8 @@ func (archiveDetector) Scan(ctx context.Context, f model.File, b model.Blob) (Ve
 		err = scanZip(ctx, r, b)
 	case model.TAR:
 		err = scanTar(ctx, r, b)
+	case model.SevenZip:
+		err = scanSevenZip(ctx, r, b)
 	default:
 		err = scanCompressed(ctx, r, f, b)
 	}
@@ -73,7 +76,7 @@ func innerName(name string) string {
 func scanTar(ctx context.Context, r *report, b model.Blob) error {
 	section := &offsetReader{r: b, end: b.Size()}
 	tr := tar.NewReader(section)
-	seen := map[string]bool{}
+	seen := entryNames{}
 	for n := 0; ; n++ {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -175,20 +178,36 @@ func (o *offsetReader) Seek(offset int64, whence int) (int64, error) {
 	return o.pos, nil
 }
 
+// entryNames are the names of entries, keys or tensors, by their digests: there
+// may be very many, and each may be long.
+type entryNames map[[12]byte]struct{}
+
+// add says whether a name is there already.
+func (n entryNames) add(name string) bool {
+	sum := sha256.Sum256([]byte(name))
+	key := [12]byte(sum[:12])
+	_, again := n[key]
+	n[key] = struct{}{}
+	return again
+}
+
+// maxNames bounds the names of one archive, in bytes, where all are kept.
+const maxNames = 8 << 20
+
 // checkEntryName judges an entry's name: it may not leave the folder that the
 // archive is extracted to, and not be there twice, case not counted.
-func checkEntryName(r *report, name string, off int64, seen map[string]bool) {
+func checkEntryName(r *report, name string, off int64, seen entryNames) {
 	clean := strings.ReplaceAll(name, "\\", "/")
 	key := strings.ToLower(strings.TrimSuffix(path.Clean(clean), "/"))
+	again := seen.add(key)
 	switch {
 	case leaves(clean):
 		r.add("WS-ARCHIVE-003", off, "the entry %q leaves the folder", clip(name)).Inner = clip(name)
 	case strings.Contains(name, "\\"), strings.ContainsRune(name, 0):
 		r.add("WS-ARCHIVE-001", off, "the entry %q has a backslash or NUL in its name", clip(name)).Inner = clip(name)
-	case key != "." && seen[key]:
+	case key != "." && again:
 		r.add("WS-ARCHIVE-001", off, "the entry %q is there twice (case not counted)", clip(name)).Inner = clip(name)
 	}
-	seen[key] = true
 }
 
 // leaves says whether a slash-separated path is absolute or climbs out.

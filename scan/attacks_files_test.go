@@ -67,7 +67,7 @@ func TestFileAttacks(t *testing.T) {
 		{"C1", "zstd, plain, which nothing converts", "a.pkl.zst", zstdOf(plain), review, "WS-ARCHIVE-010"},
 		{"C1", "lz4", "a.joblib.lz4", "\x04\x22\x4d\x18\x64\x40\xa7" + evil, unknown, "WS-ARCHIVE-009"},
 		{"C1", "lz4 of before frames", "a.lz4", "\x02\x21\x4c\x18\x10\x00\x00\x00" + evil, unknown, "WS-ARCHIVE-009"},
-		{"T2", "7z", "a.7z", "7z\xbc\xaf\x27\x1c\x00\x04" + strings.Repeat("\x00", 32), unknown, "WS-ARCHIVE-009"},
+		{"T2", "7z of a broken start", "a.7z", "7z\xbc\xaf\x27\x1c\x00\x04" + strings.Repeat("\x00", 32), unsafe, "WS-ARCHIVE-007"},
 		{"T2", "7z named as a checkpoint", "a.pt", "7z\xbc\xaf\x27\x1c\x00\x04" + strings.Repeat("\x00", 32), unsafe, "WS-NAME-003"},
 		{"T2", "tar with a pickle", "a.tar", tarOf("x", evil), unsafe, "WS-PICKLE-002"},
 		{"T2", "zip with a plain pickle", "a.zip", zipOf("x.pkl", plain), review, "WS-ARCHIVE-010"},

@@ -3,6 +3,7 @@ package scan
 import (
 	"encoding/binary"
 	"io"
+	"strings"
 )
 
 func le16(b []byte) uint16 { return binary.LittleEndian.Uint16(b) }
@@ -22,6 +23,22 @@ func peek(r io.ReaderAt, size, off int64, n int) []byte {
 	buf := make([]byte, min(int64(n), size-off))
 	k, _ := r.ReadAt(buf, off)
 	return buf[:k]
+}
+
+// peekText is as peek, from the beginning and for texts: it holds them once.
+func peekText(r io.ReaderAt, size int64, most int) string {
+	n := min(size, int64(most))
+	var s strings.Builder
+	s.Grow(int(n))
+	buf := make([]byte, min(n, 64<<10))
+	for at := int64(0); at < n; {
+		k, err := r.ReadAt(buf[:min(int64(len(buf)), n-at)], at)
+		s.Write(buf[:k])
+		if at += int64(k); k == 0 || err != nil {
+			break
+		}
+	}
+	return s.String()
 }
 
 // cursor reads forward through a ReaderAt, through a small window, and can

@@ -81,6 +81,6 @@ func (pythonDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdi
 		r.add("WS-LIMIT-001", -1, "a source of more than %d bytes", maxSource)
 		return r.result()
 	}
-	scanPython(r, string(peek(b, b.Size(), 0, maxSource)))
+	scanPython(r, peekText(b, b.Size(), maxSource))
 	return r.result()
 }

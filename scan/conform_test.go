@@ -48,6 +48,7 @@ var conforming = []struct {
 	{"hdf5", "testdata/threats/benign/h5/keras.h5", "", model.HDF5, false, false},
 	{"protobuf", "testdata/threats/benign/onnx/add.onnx", "", model.ONNX, true, false},
 	{"archive", "a.zip", zipOf("a.txt", "hello", "b.txt", strings.Repeat("world ", 50)), model.ZIP, false, false},
+	{"archive", "a.7z", sevenZipOf(seven{name: "a.txt", data: "hello"}, seven{name: "b.txt", data: "world"}), model.SevenZip, false, false},
 	{"archive", "a.tar", tarOf("a.txt", "hello"), model.TAR, true, false},
 	{"archive", "a.txt.gz", gzipOf("hello world"), model.Gzip, false, false},
 	{"archive", "a.txt.z", zlibOf("hello world"), model.Zlib, false, false},

@@ -65,8 +65,7 @@ func (dcpShardDetector) Scan(ctx context.Context, f model.File, b model.Blob) (V
 
 // scanBlob judges one torch.save file in a shard: a tensor, or an object.
 func scanBlob(ctx context.Context, r *report, b model.Blob, start, end int64) error {
-	_, shared := nest(b)
-	in := &member{io.NewSectionReader(b, start, end-start), end - start, 1, shared}
+	in := &member{io.NewSectionReader(b, start, end-start), end - start, place{1, nest(b).budget, 0}}
 	one := &report{verdict: Convertible}
 	c, err := torch.Open(in, in.size, torch.Limits{Pickle: pickleLimits(b)})
 	if c != nil {

@@ -43,7 +43,7 @@ func seeds(f *testing.F, ends ...string) [][]byte {
 }
 
 func blobOf(b []byte) *member {
-	return &member{ReaderAt: bytes.NewReader(b), size: int64(len(b)), budget: new(budget)}
+	return &member{ReaderAt: bytes.NewReader(b), size: int64(len(b)), place: place{budget: new(budget)}}
 }
 
 // within fails a run that takes far too long.
@@ -125,6 +125,10 @@ func FuzzHDF5(f *testing.F) {
 
 func FuzzZip(f *testing.F) {
 	scanAs(f, archiveDetector{}, model.File{Format: model.ZIP}, ".zip", ".npz", ".keras", "bad/zip_prefix.pt", "bad/zip_dup_pkl.pt")
+}
+
+func FuzzSevenZip(f *testing.F) {
+	scanAs(f, archiveDetector{}, model.File{Format: model.SevenZip}, "nullifai_7z.pt")
 }
 
 func FuzzTar(f *testing.F) {

@@ -101,16 +101,15 @@ func (g *gguf) read() error {
 }
 
 func (g *gguf) readKeys(n uint64) error {
-	seen := map[string]bool{}
+	seen := entryNames{}
 	for range n {
 		key, err := g.string(maxGGUFName)
 		if err != nil {
 			return fmt.Errorf("a key: %w", err)
 		}
-		if seen[key] {
+		if seen.add(key) {
 			g.r.add("WS-GGUF-002", g.c.pos, "the key %q is there twice", clip(key))
 		}
-		seen[key] = true
 		kind, err := g.c.u32()
 		if err != nil {
 			return err
@@ -259,17 +258,16 @@ var ggmlTypes = [...]struct{ elements, bytes uint64 }{
 const ggmlMostTypes = 512
 
 func (g *gguf) readTensors(n uint64) error {
-	seen := map[string]bool{}
+	seen := entryNames{}
 	for range n {
 		name, err := g.string(maxGGUFName)
 		if err != nil {
 			return fmt.Errorf("a tensor's name: %w", err)
 		}
-		if seen[name] {
+		if seen.add(name) {
 			g.r.add("WS-GGUF-002", g.c.pos, "the tensor %q is there twice", clip(name))
 		}
-		seen[name] = true
-		t, err := g.tensor(name)
+		t, err := g.tensor(strings.Clone(clip(name)))
 		if err != nil {
 			return fmt.Errorf("the tensor %q: %w", clip(name), err)
 		}

@@ -593,7 +593,7 @@ func isByteType(dtype []byte) bool {
 
 // pickled looks whether a value is a pickle.
 func (h *hdf5) pickled(value []byte, at int64) {
-	if isPickle(&member{ReaderAt: bytes.NewReader(value), size: int64(len(value)), budget: new(budget)}) {
+	if isPickle(&member{ReaderAt: bytes.NewReader(value), size: int64(len(value)), place: place{budget: new(budget)}}) {
 		h.r.add("WS-HDF5-002", at, "a value of %d bytes is a pickle", len(value))
 	}
 }
@@ -687,7 +687,7 @@ func (h *hdf5) config(name string, text []byte, at int64) {
 		return
 	}
 	sub := &report{}
-	scanJSON(sub, name, &member{ReaderAt: bytes.NewReader(text), size: int64(len(text)), budget: new(budget)})
+	scanJSON(sub, name, &member{ReaderAt: bytes.NewReader(text), size: int64(len(text)), place: place{budget: new(budget)}})
 	keras := name == "model_config" || name == "training_config"
 	for _, f := range sub.findings {
 		switch {
@@ -729,7 +729,7 @@ func (h *hdf5) dataset(o *hdf5Object) error {
 	if variable {
 		return h.variable(o, data, size)
 	}
-	if size > 0 && isPickle(&member{ReaderAt: data, size: size, budget: new(budget)}) {
+	if size > 0 && isPickle(&member{ReaderAt: data, size: size, place: place{budget: new(budget)}}) {
 		h.r.add("WS-HDF5-002", h.base+o.addr, "a dataset of %d bytes holds a pickle", size)
 	}
 	return nil

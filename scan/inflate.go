@@ -18,8 +18,12 @@ import (
 	"github.com/weightseal/weightseal/model"
 )
 
-// opener starts a decompressor from the beginning.
-type opener func() (io.ReadCloser, error)
+// opener starts a decompressor from the beginning, which keeps at most window
+// bytes of what it wrote.
+type opener struct {
+	start func(window int64) (io.ReadCloser, error)
+	keeps bool // the window is of some size; that of Deflate and bzip2 is nothing beside it
+}
 
 // smallMember is the size up to which decompressed content is kept whole.
 const smallMember = 4 << 20
@@ -27,17 +31,17 @@ const smallMember = 4 << 20
 // inflated gives random access to decompressed content. size is the length if
 // it is known, and negative otherwise. Content that is longer than said is an
 // error, so that nothing hides behind a small number.
-func inflated(shared *budget, open opener, size int64) (io.ReaderAt, int64, error) {
-	r, err := open()
+func inflated(at place, open opener, size int64) (io.ReaderAt, int64, error) {
+	r, err := open.start(at.window())
 	if err != nil {
 		return nil, 0, err
 	}
 	defer func() { _ = r.Close() }()
-	first, err := io.ReadAll(io.LimitReader(&charged{r, shared}, smallMember+1))
+	first, err := io.ReadAll(io.LimitReader(&charged{r, at.budget}, at.whole()+1))
 	if err != nil {
 		return partly(first, err)
 	}
-	if len(first) <= smallMember {
+	if int64(len(first)) <= at.whole() {
 		if n := restOf(r); n > 0 {
 			return partly(first, &trailingError{n})
 		}
@@ -46,7 +50,7 @@ func inflated(shared *budget, open opener, size int64) (io.ReaderAt, int64, erro
 		}
 		return bytes.NewReader(first), int64(len(first)), nil
 	}
-	n, err := io.Copy(io.Discard, &charged{r, shared})
+	n, err := io.Copy(io.Discard, &charged{r, at.budget})
 	n += int64(len(first))
 	if err != nil {
 		return partly(first, err)
@@ -57,7 +61,11 @@ func inflated(shared *budget, open opener, size int64) (io.ReaderAt, int64, erro
 	if size >= 0 && n != size {
 		return partly(first, fmt.Errorf("holds %d bytes, %d are declared", n, size))
 	}
-	return &rewinding{open: open, shared: shared, size: n}, n, nil
+	holds := int64(rewindWindow)
+	if open.keeps {
+		holds += at.window()
+	}
+	return &rewinding{open: open, place: at, size: n, holds: holds}, n, nil
 }
 
 // partly gives what was decompressed before an error: a loader has seen it.
@@ -82,9 +90,10 @@ func (c *charged) Read(p []byte) (int, error) {
 // rewinding is random access to a decompressed stream: it goes forward, keeps
 // a window for short steps back, and starts again for longer ones.
 type rewinding struct {
-	open   opener
-	shared *budget
-	size   int64
+	open  opener
+	place place
+	size  int64
+	holds int64 // bytes of memory, with all decompressors
 
 	mu     sync.Mutex
 	r      io.ReadCloser
@@ -117,7 +126,7 @@ func (w *rewinding) seek(off int64) error {
 		if w.r != nil {
 			_ = w.r.Close()
 		}
-		r, err := w.open()
+		r, err := w.open.start(w.place.window())
 		if err != nil {
 			return err
 		}
@@ -130,7 +139,7 @@ func (w *rewinding) seek(off int64) error {
 			w.at += int64(half)
 		}
 		k := len(w.window)
-		n, err := (&charged{w.r, w.shared}).Read(w.window[k:cap(w.window)])
+		n, err := (&charged{w.r, w.place.budget}).Read(w.window[k:cap(w.window)])
 		w.window = w.window[:k+n]
 		if n == 0 && err != nil {
 			if err == io.EOF {
@@ -143,10 +152,10 @@ func (w *rewinding) seek(off int64) error {
 }
 
 func flateOpener(r io.ReaderAt, off, n int64) opener {
-	return func() (io.ReadCloser, error) {
+	return opener{start: func(int64) (io.ReadCloser, error) {
 		in := newExact(r, off, n)
 		return &exactReader{flate.NewReader(in), in}, nil
-	}
+	}}
 }
 
 // exact is a stream that decompressors take byte by byte, so that it knows
@@ -198,49 +207,50 @@ func (e *trailingError) Error() string {
 	return fmt.Sprintf("%d bytes follow the compressed data", e.n)
 }
 
-// compressedOpener gives the decompressor for a single-stream format, or nil.
+// compressedOpener gives the decompressor for a single-stream format; one
+// without start where there is none.
 func compressedOpener(f model.Format, r io.ReaderAt, size int64) opener {
 	section := func() io.Reader { return io.NewSectionReader(r, 0, size) }
 	switch f {
 	case model.Gzip:
-		return func() (io.ReadCloser, error) { return gzip.NewReader(section()) }
+		return opener{start: func(int64) (io.ReadCloser, error) { return gzip.NewReader(section()) }}
 	case model.Zlib:
-		return func() (io.ReadCloser, error) {
+		return opener{start: func(int64) (io.ReadCloser, error) {
 			in := newExact(r, 0, size)
 			z, err := zlib.NewReader(in)
 			if err != nil {
 				return nil, err
 			}
 			return &exactReader{z, in}, nil
-		}
+		}}
 	case model.Bzip2:
-		return func() (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(section())), nil }
+		return opener{start: func(int64) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(section())), nil }}
 	case model.Zstd:
-		return func() (io.ReadCloser, error) {
+		return opener{keeps: true, start: func(window int64) (io.ReadCloser, error) {
 			d, err := zstd.NewReader(section(), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-				zstd.WithDecoderMaxWindow(32<<20))
+				zstd.WithDecoderMaxWindow(uint64(max(window, zstd.MinWindowSize))))
 			if err != nil {
 				return nil, err
 			}
 			return d.IOReadCloser(), nil
-		}
+		}}
 	case model.XZ:
-		return func() (io.ReadCloser, error) { return xz.NewReader(section()) }
+		return opener{keeps: true, start: func(window int64) (io.ReadCloser, error) { return xz.NewWindowReader(section(), window) }}
 	case model.LZMA:
-		return func() (io.ReadCloser, error) { return xz.NewLZMAReader(section()) }
+		return opener{keeps: true, start: func(window int64) (io.ReadCloser, error) { return xz.NewWindowLZMAReader(section(), window) }}
 	}
-	return nil
+	return opener{}
 }
 
 // scanCompressed judges what a compressed file holds.
 func scanCompressed(ctx context.Context, r *report, f model.File, b model.Blob) error {
 	open := compressedOpener(f.Format, b, b.Size())
-	if open == nil {
+	if open.start == nil {
 		r.add("WS-ARCHIVE-009", 0, "a %s archive is not opened", f.Format)
 		return nil
 	}
-	depth, shared := nest(b)
-	ra, size, err := inflated(shared, open, -1)
+	place := nest(b)
+	ra, size, err := inflated(place, open, -1)
 	var trailing *trailingError
 	if err != nil {
 		if ctx.Err() != nil {
@@ -250,11 +260,11 @@ func scanCompressed(ctx context.Context, r *report, f model.File, b model.Blob) 
 		case errors.As(err, &trailing):
 			at := b.Size() - trailing.n
 			r.add("WS-ARCHIVE-002", at, "%v", err)
-			if err := (nested{}).scanWith(ctx, r, depth, shared, fmt.Sprintf("bytes %d-%d", at, b.Size()),
+			if err := (nested{}).scanAt(ctx, r, place, fmt.Sprintf("bytes %d-%d", at, b.Size()),
 				io.NewSectionReader(b, at, trailing.n), trailing.n); err != nil {
 				return err
 			}
-		case errors.Is(err, errLimit), errors.Is(err, xz.ErrLimit):
+		case errors.Is(err, errLimit), errors.Is(err, xz.ErrLimit), errors.Is(err, zstd.ErrWindowSizeExceeded):
 			r.add("WS-LIMIT-001", -1, "the decompressed content: %v", err)
 		case errors.Is(err, xz.ErrUnsupported):
 			r.add("WS-ARCHIVE-009", 0, "%v", err)
@@ -265,5 +275,5 @@ func scanCompressed(ctx context.Context, r *report, f model.File, b model.Blob) 
 	if size == 0 {
 		return nil
 	}
-	return nested{}.scanWith(ctx, r, depth, shared, innerName(f.Path), ra, size)
+	return nested{}.scanAt(ctx, r, place, innerName(f.Path), ra, size)
 }

@@ -57,7 +57,7 @@ func scanKerasMetadata(r *report, m *message) error {
 				return nil
 			}
 			part := &report{}
-			scanJSON(part, "metadata", &member{ReaderAt: strings.NewReader(text), size: int64(len(text)), budget: new(budget)})
+			scanJSON(part, "metadata", &member{ReaderAt: strings.NewReader(text), size: int64(len(text)), place: place{budget: new(budget)}})
 			r.merge(clip(path), 0, part.findings)
 			return nil
 		})

@@ -1,12 +1,15 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"path"
 	"sync/atomic"
 
+	"github.com/weightseal/weightseal/format/sevenzip"
+	"github.com/weightseal/weightseal/format/xz"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -15,6 +18,10 @@ const (
 	maxDepth    = 8       // containers in containers
 	maxInflated = 1 << 30 // bytes decompressed for one file of the model, re-reading counted
 	maxMembers  = 200_000 // members judged for one file of the model
+
+	// inflateRoom is the memory in bytes that all decompressors of one file may
+	// hold, however they are nested.
+	inflateRoom = 24 << 20
 )
 
 var (
@@ -42,29 +49,54 @@ func (b *budget) inflate(n int64) error {
 // to the outer blob, so there is nothing to close.
 type member struct {
 	io.ReaderAt
-	size   int64
+	size int64
+	place
+}
+
+// place is where a file lies inside a file of the model.
+type place struct {
 	depth  int
-	budget *budget
+	budget *budget // shared by all that lies in one file of the model
+	held   int64   // by the decompressors around it, in bytes of memory
+}
+
+func (p place) room() int64 { return max(0, inflateRoom-p.held) }
+
+// window is how much of what it wrote a decompressor may keep. Half of the room
+// is left for what is inside.
+func (p place) window() int64 { return p.room() / 2 }
+
+// whole is up to which size decompressed content is kept whole.
+func (p place) whole() int64 { return min(smallMember, p.room()/4) }
+
+// held is how much memory an open file inside a file holds.
+func held(r io.ReaderAt) int64 {
+	switch v := r.(type) {
+	case *rewinding:
+		return v.holds
+	case *bytes.Reader:
+		return v.Size()
+	}
+	return 0
 }
 
 func (m *member) Size() int64      { return m.size }
 func (m *member) Close() error     { return nil }
 func (m *member) Unchanged() error { return nil }
 
-// nest gives the depth of a blob and the budget that it shares with what it
-// lies in.
-func nest(b model.Blob) (depth int, shared *budget) {
+// nest gives the place of a blob.
+func nest(b model.Blob) place {
 	for {
 		switch v := b.(type) {
 		case *member:
-			return v.depth, v.budget
+			return v.place
 		case *guardedBlob:
 			if v.top != nil {
-				return 0, v.top
+				return place{budget: v.top}
 			}
 			b = v.Blob
 		default:
-			return 0, new(budget)
+			return place{budget: new(budget)}
 		}
 	}
 }
@@ -76,19 +108,18 @@ type nested struct{}
 // scan judges a member of the container b; name is its path in the container.
 // What is found is merged into r.
 func (nested) scan(ctx context.Context, r *report, b model.Blob, name string, ra io.ReaderAt, size int64) error {
-	depth, shared := nest(b)
-	return nested{}.scanWith(ctx, r, depth, shared, name, ra, size)
+	return nested{}.scanAt(ctx, r, nest(b), name, ra, size)
 }
 
-func (nested) scanWith(ctx context.Context, r *report, depth int, shared *budget, name string, ra io.ReaderAt, size int64) error {
+func (nested) scanAt(ctx context.Context, r *report, at place, name string, ra io.ReaderAt, size int64) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if depth >= maxDepth {
+	if at.depth >= maxDepth {
 		r.add("WS-LIMIT-001", -1, "%s lies more than %d containers deep", name, maxDepth).Inner = name
 		return nil
 	}
-	if shared.members.Add(1) > maxMembers {
+	if at.budget.members.Add(1) > maxMembers {
 		if r.verdict < Unknown {
 			r.add("WS-LIMIT-001", -1, "more than %d members", maxMembers)
 		}
@@ -101,7 +132,7 @@ func (nested) scanWith(ctx context.Context, r *report, depth int, shared *budget
 		f.Format = refine(format, f.Declared)
 		var v Verdict
 		var fs []Finding
-		v, fs, err = judge(ctx, Default(), f, &guardedBlob{Blob: &member{ra, size, depth + 1, shared}})
+		v, fs, err = judge(ctx, Default(), f, &guardedBlob{Blob: &member{ra, size, place{at.depth + 1, at.budget, at.held + held(ra)}}})
 		r.merge(name, v, fs)
 	}
 	return memberError(ctx, r, name, err)
@@ -115,7 +146,7 @@ func memberError(ctx context.Context, r *report, name string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, errLimit):
+	case errors.Is(err, errLimit), errors.Is(err, sevenzip.ErrLimit), errors.Is(err, xz.ErrLimit):
 		r.add("WS-LIMIT-001", -1, "%s: %v", name, err).Inner = name
 	default:
 		r.add("WS-ARCHIVE-007", -1, "%s cannot be read: %v", name, err).Inner = name

@@ -145,13 +145,17 @@ func scanBehind(ctx context.Context, r *report, b model.Blob, from int64) error 
 	return nil
 }
 
+// memoryOf is how many bytes the values of one file may take.
+func memoryOf(b model.Blob) int64 {
+	if shared := nest(b).budget; shared != nil && shared.memory > 0 {
+		return shared.memory
+	}
+	return DefaultMemory
+}
+
 // pickleLimits bounds one pickle in the blob.
 func pickleLimits(b model.Blob) pickle.Limits {
-	memory := int64(DefaultMemory)
-	if _, shared := nest(b); shared != nil && shared.memory > 0 {
-		memory = shared.memory
-	}
-	return pickle.Limits{Memory: memory, Inline: 1 << 10, Stack: 250_000, Numbers: 1000, Lenient: true}
+	return pickle.Limits{Memory: memoryOf(b), Inline: 1 << 10, Stack: 250_000, Numbers: 1000, Lenient: true}
 }
 
 // streamJudge judges one pickle stream.

@@ -114,10 +114,20 @@ func (f *Finding) withGlobal(g *pickle.Global) *Finding {
 	return f
 }
 
+// clipName shortens a part of a name that is longer than any real one: there
+// may be very many findings.
+func clipName(s string) string {
+	const most = 512
+	if len(s) <= most {
+		return s
+	}
+	return fmt.Sprintf("%s... (%d bytes)", s[:most], len(s))
+}
+
 func globalName(g *pickle.Global) string {
 	m, n := g.Mapped()
 	if m == g.Module && n == g.Name {
-		return g.Module + "." + g.Name
+		return clipName(g.Module) + "." + clipName(g.Name)
 	}
-	return fmt.Sprintf("%s.%s (%s.%s in the file)", m, n, g.Module, g.Name)
+	return fmt.Sprintf("%s.%s (%s.%s in the file)", clipName(m), clipName(n), clipName(g.Module), clipName(g.Name))
 }

@@ -159,7 +159,7 @@ func archiveRules() []Rule {
 		{"WS-ARCHIVE-008", "archive comment or extra data", low, Review,
 			"The archive carries free bytes that no tool for models writes.", fixRewrite},
 		{"WS-ARCHIVE-009", "archive of a kind that is not opened", medium, Unknown,
-			"The container is recognised but not opened, so its content is not judged.", "unpack it and scan the content"},
+			"The container, its compression method or a part of it is recognised but not opened, so its content is not judged.", "unpack it and scan the content"},
 		{"WS-ARCHIVE-010", "weights inside an archive", low, Review,
 			"What the archive holds could be converted, but not in the archive: it would be shipped as it is.", "unpack the archive, and convert what is in it"},
 	}

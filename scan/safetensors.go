@@ -27,6 +27,10 @@ func (safetensorsDetector) Wants(f model.File) bool {
 
 func (safetensorsDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{verdict: Safe}
+	if n, most := headerLength(b), memoryOf(b)/4; n > most && n <= safetensors.MaxHeaderLength {
+		r.add("WS-LIMIT-001", 0, "a header of %d bytes, at most %d are read", n, most)
+		return r.result()
+	}
 	h, err := safetensors.ReadHeader(b, b.Size())
 	var se *safetensors.Error
 	switch {
@@ -48,6 +52,16 @@ func (safetensorsDetector) Scan(_ context.Context, f model.File, b model.Blob) (
 		r.add(rule, fd.Offset, "%s: %s", fd.Rule, fd.Detail)
 	}
 	return r.result()
+}
+
+// headerLength is the length of the header as the first bytes have it, 0 where
+// it does not fit the file. What is made of a header takes seven times as much.
+func headerLength(b model.Blob) int64 {
+	first := peek(b, b.Size(), 0, 8)
+	if len(first) < 8 || le64(first) > uint64(max(0, b.Size()-8)) {
+		return 0
+	}
+	return int64(le64(first))
 }
 
 // brokenRule tells bytes that hide, readings that differ and sizes that only a
@@ -117,7 +131,7 @@ type loose struct {
 }
 
 // maxLoose bounds the headers that are looked at a second time.
-const maxLoose = 16 << 20
+const maxLoose = 4 << 20
 
 func looseHeader(b model.Blob) *loose {
 	first := peek(b, b.Size(), 0, 8)

@@ -95,7 +95,7 @@ func scanTextKinds(r *report, f model.File, b model.Blob, start []byte) {
 		if b.Size() > maxTemplate {
 			r.add("WS-LIMIT-001", -1, "a template of more than %d bytes", maxTemplate)
 		}
-		checkTemplate(r, string(peek(b, b.Size(), 0, maxTemplate)), 0, path.Base(f.Path))
+		checkTemplate(r, peekText(b, b.Size(), maxTemplate), 0, path.Base(f.Path))
 	case isRequirements(path.Base(strings.ToLower(f.Path))):
 		checkRequirements(r, b)
 		if e == ".yaml" || e == ".yml" {
@@ -135,11 +135,23 @@ var isGraphText = words(`.pbtxt .pbtext .prototxt .textproto .textpb .onnxtxt .o
 // ONNX and Caffe read as they read the other one.
 func checkGraphText(r *report, b model.Blob) {
 	r.add("WS-TEXT-002", 0, "a model or its configuration as text")
-	s := string(peek(b, b.Size(), 0, maxText))
+	// A window at a time: such a file may hold weights as well.
+	const window, overlap = 1 << 20, 512
+	for at := int64(0); at < b.Size(); at += window - overlap {
+		if off, op := reachingOp(string(peek(b, b.Size(), at, window))); op != "" {
+			r.add("WS-TF-001", at+int64(off), "the operator %s", op)
+			return
+		}
+	}
+}
+
+// reachingOp finds the first operator in the text of a graph that reaches
+// files, processes or Python.
+func reachingOp(s string) (int, string) {
 	for at := 0; ; {
 		i := strings.Index(s[at:], "op")
 		if i < 0 {
-			return
+			return 0, ""
 		}
 		at += i + 2
 		rest := strings.TrimLeft(s[at:min(at+256, len(s))], " \t\r\n:\"'")
@@ -148,8 +160,7 @@ func checkGraphText(r *report, b model.Blob) {
 			end++
 		}
 		if isReachingOp(rest[:end]) {
-			r.add("WS-TF-001", int64(at), "the operator %s", rest[:end])
-			return
+			return at, rest[:end]
 		}
 	}
 }

@@ -132,9 +132,9 @@ func judgeRecords(ctx context.Context, r *report, b model.Blob, c *torch.Checkpo
 			continue
 		}
 		if script && isScriptTable(rec.Name) {
-			depth, shared := nest(b)
+			at := nest(b)
 			one := &report{verdict: Review}
-			err := scanStreams(ctx, one, &member{ra, size, depth + 1, shared}, 0)
+			err := scanStreams(ctx, one, &member{ra, size, place{at.depth + 1, at.budget, at.held + held(ra)}}, 0)
 			r.merge(rec.Name, one.verdict, one.findings)
 			if err != nil {
 				return err
@@ -188,8 +188,7 @@ func openRecord(b model.Blob, rec torch.Record) (io.ReaderAt, int64, error) {
 	if !rec.Deflated {
 		return io.NewSectionReader(b, rec.Offset, rec.Stored), rec.Stored, nil
 	}
-	_, shared := nest(b)
-	return inflated(shared, flateOpener(b, rec.Offset, rec.Stored), rec.Size)
+	return inflated(nest(b), flateOpener(b, rec.Offset, rec.Stored), rec.Size)
 }
 
 // selectTensors asks whether what the checkpoint holds converts.

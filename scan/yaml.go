@@ -16,7 +16,7 @@ func checkYAML(r *report, b model.Blob) {
 	if b.Size() > maxYAML {
 		r.add("WS-LIMIT-001", -1, "a YAML text of more than %d bytes", maxYAML)
 	}
-	whole := string(peek(b, b.Size(), 0, maxYAML))
+	whole := peekText(b, b.Size(), maxYAML)
 	y := &yamlScan{r: r}
 	off := int64(0)
 	for s := range yamlLines(whole) {
@@ -24,7 +24,7 @@ func checkYAML(r *report, b model.Blob) {
 		off += int64(len(s))
 	}
 	y.end()
-	if folded := yamlFold.ReplaceAllString(whole, ""); folded != whole {
+	if folded := foldYAML(whole); folded != "" {
 		for s := range yamlLines(folded) {
 			y.keys(0, unescape(s))
 		}
@@ -36,6 +36,22 @@ func checkYAML(r *report, b model.Blob) {
 
 // yamlFold is where a text in double quotes goes on in the next line.
 var yamlFold = regexp.MustCompile(`\\\r?\n[ \t]*`)
+
+// foldYAML puts such texts into one line; it is empty where there are none.
+func foldYAML(s string) string {
+	at := yamlFold.FindStringIndex(s)
+	if at == nil {
+		return ""
+	}
+	var folded strings.Builder
+	folded.Grow(len(s))
+	for ; at != nil; at = yamlFold.FindStringIndex(s) {
+		folded.WriteString(s[:at[0]])
+		s = s[at[1]:]
+	}
+	folded.WriteString(s)
+	return folded.String()
+}
 
 // yamlScan goes through the lines of a YAML text.
 type yamlScan struct {

@@ -85,13 +85,13 @@ func (d *zipDir) gap(from, to int64) {
 
 // scanEntries judges the entries whose name the filter takes.
 func (d *zipDir) scanEntries(ctx context.Context, b model.Blob, take func(string) bool) error {
-	_, shared := nest(b)
+	at := nest(b)
 	for i := range d.entries {
 		e := &d.entries[i]
 		if !e.readable || strings.HasSuffix(e.name, "/") || !take(e.name) {
 			continue
 		}
-		ra, size, err := d.open(e, shared)
+		ra, size, err := d.open(e, at)
 		if err != nil {
 			if err := memberError(ctx, d.r, clip(e.name), err); err != nil {
 				return err
@@ -108,14 +108,14 @@ func (d *zipDir) scanEntries(ctx context.Context, b model.Blob, take func(string
 }
 
 // open gives random access to an entry's content.
-func (d *zipDir) open(e *zipEntry, shared *budget) (io.ReaderAt, int64, error) {
+func (d *zipDir) open(e *zipEntry, at place) (io.ReaderAt, int64, error) {
 	switch {
 	case e.flags&zipEncrypted != 0:
 		return nil, 0, nil // has a finding
 	case e.method == 0:
 		return io.NewSectionReader(d.b, e.data, e.stored), e.stored, nil
 	case e.method == 8:
-		return inflated(shared, flateOpener(d.b, e.data, e.stored), e.size)
+		return inflated(at, flateOpener(d.b, e.data, e.stored), e.size)
 	}
 	return nil, 0, nil
 }
@@ -127,13 +127,19 @@ func readZip(r *report, b io.ReaderAt, size int64) *zipDir {
 		r.add("WS-ARCHIVE-007", -1, "%v", err)
 		return nil
 	}
-	if err := d.readCentral(); err != nil {
+	err := d.readCentral()
+	switch {
+	case errors.Is(err, errLimit):
+		r.add("WS-LIMIT-001", d.cd, "%v", err)
+	case err != nil:
 		r.add("WS-ARCHIVE-007", d.cd, "%v", err)
 	}
 	for i := range d.entries {
 		d.readLocal(&d.entries[i])
 	}
-	d.coverage()
+	if !errors.Is(err, errLimit) { // else there are entries that are not known
+		d.coverage()
+	}
 	return d
 }
 
@@ -217,7 +223,7 @@ func (d *zipDir) readEnd(rec []byte) error {
 func (d *zipDir) readCentral() error {
 	count := cap(d.entries)
 	c := newCursor(d.b, d.cd, d.cdEnd)
-	seen := map[string]bool{}
+	seen, names := entryNames{}, 0
 	for c.left() >= 46 {
 		at := c.pos
 		h, err := c.bytes(46)
@@ -227,8 +233,8 @@ func (d *zipDir) readCentral() error {
 		if string(h[:4]) != "PK\x01\x02" {
 			return fmt.Errorf("no directory entry at byte %d", at)
 		}
-		if len(d.entries) >= maxMembers {
-			return errLimit
+		if len(d.entries) >= maxMembers || names > maxNames {
+			return fmt.Errorf("%d entries, with names of %d bytes: %w", len(d.entries), names, errLimit)
 		}
 		e := zipEntry{
 			flags: le16(h[8:]), method: le16(h[10:]), crc: le32(h[16:]),
@@ -241,6 +247,7 @@ func (d *zipDir) readCentral() error {
 			return err
 		}
 		e.name = string(rest[:nameLen])
+		names += nameLen
 		if err := zip64Extra(&e, rest[nameLen:nameLen+extraLen]); err != nil {
 			return fmt.Errorf("entry %q: %w", clip(e.name), err)
 		}
@@ -300,7 +307,7 @@ func (d *zipDir) checkExtra(e *zipEntry, extra []byte, at int64) {
 }
 
 // checkEntry judges an entry by its directory record.
-func (d *zipDir) checkEntry(e *zipEntry, at int64, seen map[string]bool) {
+func (d *zipDir) checkEntry(e *zipEntry, at int64, seen entryNames) {
 	checkEntryName(d.r, e.name, at, seen)
 	name := clip(e.name)
 	if e.symlink {
@@ -428,7 +435,7 @@ func (d *zipDir) coverage() {
 // reader does that goes through the local headers. The verdict is unsafe
 // already.
 func forwardZip(ctx context.Context, r *report, b model.Blob) error {
-	_, shared := nest(b)
+	at := nest(b)
 	size := b.Size()
 	for pos, n := int64(0), 0; n < maxMembers; n++ {
 		h := peek(b, size, pos, 30)
@@ -443,7 +450,7 @@ func forwardZip(ctx context.Context, r *report, b model.Blob) error {
 			e.stored = max(0, size-e.data)
 		}
 		d := &zipDir{r: r, b: b, size: size}
-		ra, length, err := d.open(&e, shared)
+		ra, length, err := d.open(&e, at)
 		if err := memberError(ctx, r, clip(e.name), err); err != nil {
 			return err
 		}

@@ -155,7 +155,7 @@ const (
 	slotCost   = 16 // a Value in a slice
 	nodeCost   = 48 // a container without its items
 	callCost   = 176
-	memoCost   = 16
+	memoCost   = 24 // the slice grows by copying
 	keyCost    = 64
 	keySetCost = 256 // with the first keys
 	scalarCost = 16

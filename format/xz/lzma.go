@@ -14,16 +14,29 @@ import (
 // (https://www.7-zip.org/sdk.html, https://tukaani.org/xz/xz-file-format.txt),
 // for reading only, with a bound on the dictionary.
 
-// maxDictionary bounds the window: xz -9 uses 64 MiB.
-const maxDictionary = 64 << 20
+const (
+	// maxDictionary bounds the dictionary where nothing else is said: xz -9
+	// uses 64 MiB.
+	maxDictionary = 64 << 20
+	// firstRing is how much of the dictionary is there at first: it grows as
+	// data comes, so that a small file takes little, whatever it declares.
+	firstRing = 64 << 10
+	readAhead = 16 << 10 // of what is read
+)
 
-var errLZMA = errors.New("lzma: the data is broken")
+// ErrBroken says that data breaks the format.
+var ErrBroken = errors.New("the data is broken")
+
+var errLZMA = fmt.Errorf("lzma: %w", ErrBroken)
 
 // What the readers refuse though it may be sound.
 var (
 	ErrUnsupported = errors.New("not supported")
 	ErrLimit       = errors.New("over the limit")
 )
+
+// ErrTrailing says that compressed data is followed by something.
+var ErrTrailing = errors.New("bytes follow the compressed data")
 
 // rangeDecoder reads bits whose probability is estimated.
 type rangeDecoder struct {
@@ -148,11 +161,15 @@ type lzma struct {
 	rangeDecoder
 	m          lzmaModel
 	lc, lp, pb uint
+	most       int64 // bytes that the ring may have, whatever the dictionary; 0 for no such bound
+	dict       uint32
+	full       int // length that the ring grows to
 	ring       []byte
 	at         int    // next place in ring
 	total      uint64 // bytes since the last dictionary reset
 	pending    int    // rest of a match that the last call did not finish
 	out        []byte
+	taken      int  // of out
 	ended      bool // end marker seen
 }
 
@@ -165,11 +182,40 @@ func (z *lzma) setProps(b byte) error {
 }
 
 func (z *lzma) setDictionary(n uint32) error {
-	if n > maxDictionary {
+	if z.most == 0 && n > maxDictionary {
 		return fmt.Errorf("a dictionary of %d bytes: %w", n, ErrLimit)
 	}
-	z.ring = make([]byte, max(n, 4096))
+	z.dict = max(n, 4096)
+	z.full = int(z.dict)
+	if z.most > 0 {
+		z.full = int(min(int64(z.dict), max(z.most, 4096)))
+	}
+	if z.ring == nil {
+		z.ring = make([]byte, min(z.full, firstRing))
+	}
+	z.ring = z.ring[:min(len(z.ring), z.full)]
+	z.at, z.total = 0, 0
 	return nil
+}
+
+// wrap is called at the end of the ring: it grows, or begins anew.
+func (z *lzma) wrap() {
+	if len(z.ring) == z.full {
+		z.at = 0
+		return
+	}
+	ring := make([]byte, min(2*len(z.ring), z.full))
+	copy(ring, z.ring)
+	z.ring = ring
+}
+
+// take hands out what was decoded.
+func (z *lzma) take(p []byte) int {
+	n := copy(p, z.out[z.taken:])
+	if z.taken += n; z.taken == len(z.out) {
+		z.out, z.taken = z.out[:0], 0
+	}
+	return n
 }
 
 func fill(ps ...[]uint16) {
@@ -206,7 +252,7 @@ func (z *lzma) resetState() {
 func (z *lzma) put(b byte) {
 	z.ring[z.at] = b
 	if z.at++; z.at == len(z.ring) {
-		z.at = 0
+		z.wrap()
 	}
 	z.total++
 	z.out = append(z.out, b)
@@ -302,8 +348,11 @@ func (z *lzma) checkDistance() error {
 	if z.err != nil {
 		return z.err
 	}
-	if d := uint64(z.m.rep[0]); d >= z.total || d >= uint64(len(z.ring)) {
+	switch d := uint64(z.m.rep[0]); {
+	case d >= z.total || d >= uint64(z.dict):
 		return errLZMA
+	case d >= uint64(len(z.ring)):
+		return fmt.Errorf("something %d bytes back is wanted, and %d are kept: %w", d+1, len(z.ring), ErrLimit)
 	}
 	return nil
 }
@@ -372,19 +421,39 @@ type lzmaAlone struct {
 
 // NewLZMAReader decompresses a .lzma file, to its end. ErrLimit says that its
 // dictionary is larger than 64 MiB.
-func NewLZMAReader(r io.Reader) (io.ReadCloser, error) {
-	a := &lzmaAlone{src: bufio.NewReaderSize(r, 64<<10)}
+func NewLZMAReader(r io.Reader) (io.ReadCloser, error) { return NewWindowLZMAReader(r, 0) }
+
+// NewWindowLZMAReader is as NewLZMAReader, but keeps at most the last window
+// bytes, whatever the dictionary: ErrLimit says that something further back is
+// wanted.
+func NewWindowLZMAReader(r io.Reader, window int64) (io.ReadCloser, error) {
+	src := bufio.NewReaderSize(r, readAhead)
 	var h [13]byte
-	if _, err := io.ReadFull(a.src, h[:]); err != nil {
+	if _, err := io.ReadFull(src, h[:]); err != nil {
 		return nil, err
 	}
-	if err := a.z.setProps(h[0]); err != nil {
+	return newLZMAAlone(src, h[:5], int64(binary.LittleEndian.Uint64(h[5:])), window)
+}
+
+// NewLZMA decompresses LZMA data without a container, as archives have it, to
+// its end; nothing may follow. props are its five bytes of properties, size
+// the length of what comes out. At most window bytes are kept: ErrLimit says
+// that something further back is wanted.
+func NewLZMA(r io.Reader, props []byte, size, window int64) (io.Reader, error) {
+	if len(props) != 5 || size < 0 {
+		return nil, errLZMA
+	}
+	return newLZMAAlone(bufio.NewReaderSize(r, readAhead), props, size, window)
+}
+
+func newLZMAAlone(src *bufio.Reader, props []byte, size, window int64) (*lzmaAlone, error) {
+	a := &lzmaAlone{src: src, left: size, z: lzma{most: window}}
+	if err := a.z.setProps(props[0]); err != nil {
 		return nil, err
 	}
-	if err := a.z.setDictionary(binary.LittleEndian.Uint32(h[1:])); err != nil {
+	if err := a.z.setDictionary(binary.LittleEndian.Uint32(props[1:])); err != nil {
 		return nil, err
 	}
-	a.left = int64(binary.LittleEndian.Uint64(h[5:]))
 	if a.left < -1 {
 		return nil, errLZMA
 	}
@@ -415,9 +484,7 @@ func (a *lzmaAlone) Read(p []byte) (int, error) {
 			}
 		}
 	}
-	n := copy(p, z.out)
-	z.out = append(z.out[:0], z.out[n:]...)
-	return n, nil
+	return z.take(p), nil
 }
 
 // finish checks that nothing follows but an end marker.
@@ -430,7 +497,7 @@ func (a *lzmaAlone) finish() error {
 		}
 	}
 	if _, err := a.src.ReadByte(); err != io.EOF {
-		return errors.New("lzma: bytes after the end")
+		return fmt.Errorf("lzma: %w", ErrTrailing)
 	}
 	return io.EOF
 }

@@ -5,20 +5,19 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"hash"
 	"hash/crc32"
 	"hash/crc64"
 	"io"
 )
 
-var errXZ = errors.New("xz: the file is broken")
+var errXZ = fmt.Errorf("xz: %w", ErrBroken)
 
 // reader reads .xz files (The .xz File Format 1.2.0): streams of blocks, each with
 // LZMA2 data and a check, which is compared.
 type reader struct {
-	src   *countingReader
-	z     lzma
+	lzma2
 	check hash.Hash // of the block
 	size  int       // of the check
 	kind  byte
@@ -27,8 +26,6 @@ type reader struct {
 	// packed and plain are the sizes in the block's header, -1 where absent.
 	packed, plain, got int64
 	blocks             int64
-	needDict           bool // the next chunk must reset the dictionary
-	needProps          bool
 }
 
 type countingReader struct {
@@ -57,8 +54,14 @@ func (c *countingReader) full(p []byte) error {
 // compares the checks. ErrUnsupported says that it has other filters than
 // LZMA2, ErrLimit that its dictionary is larger than 64 MiB.
 func NewReader(r io.Reader) (io.ReadCloser, error) {
-	x := &reader{src: &countingReader{Reader: bufio.NewReaderSize(r, 64<<10)}}
-	x.z.r = x.src
+	x := &reader{lzma2: newLZMA2(r, 0)}
+	return x, x.streamHeader()
+}
+
+// NewWindowReader is as NewReader, but keeps at most the last window bytes,
+// whatever the dictionary: ErrLimit says that something further back is wanted.
+func NewWindowReader(r io.Reader, window int64) (io.ReadCloser, error) {
+	x := &reader{lzma2: newLZMA2(r, window)}
 	return x, x.streamHeader()
 }
 
@@ -70,9 +73,7 @@ func (x *reader) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := copy(p, x.z.out)
-	x.z.out = append(x.z.out[:0], x.z.out[n:]...)
-	return n, nil
+	return x.z.take(p), nil
 }
 
 // step reads the next chunk, or what lies between blocks.
@@ -152,18 +153,13 @@ func (x *reader) blockHeader(body []byte) error {
 		return errXZ
 	}
 	b, err := r.ReadByte()
-	if err != nil || b > 40 {
+	if err != nil {
 		return errXZ
 	}
-	dict := uint32(0xffffffff)
-	if b < 40 {
-		dict = (2 | uint32(b)&1) << (b/2 + 11)
-	}
-	if err := x.z.setDictionary(dict); err != nil {
+	if err := x.begin(b); err != nil {
 		return err
 	}
 	x.block, x.start, x.got = true, x.src.n, 0
-	x.needDict, x.needProps = true, true
 	x.check = nil
 	switch x.kind {
 	case 1:
@@ -193,81 +189,6 @@ func vli(r io.ByteReader) (int64, error) {
 		}
 	}
 	return 0, errXZ
-}
-
-// chunk decodes one LZMA2 chunk; false at the end of the block.
-func (x *reader) chunk() (bool, error) {
-	c, err := x.src.ReadByte()
-	if err != nil {
-		return false, io.ErrUnexpectedEOF
-	}
-	switch {
-	case c == 0:
-		return false, nil
-	case c >= 0x80:
-		return true, x.packedChunk(c)
-	case c > 2 || c == 2 && x.needDict:
-		return false, errLZMA
-	}
-	if c == 1 {
-		x.resetDictionary()
-	}
-	var h [2]byte
-	if err := x.src.full(h[:]); err != nil {
-		return false, err
-	}
-	n := int(binary.BigEndian.Uint16(h[:])) + 1
-	for range n {
-		b, err := x.src.ReadByte()
-		if err != nil {
-			return false, io.ErrUnexpectedEOF
-		}
-		x.z.put(b)
-	}
-	return true, nil
-}
-
-func (x *reader) resetDictionary() {
-	x.z.total, x.z.at, x.needDict = 0, 0, false
-}
-
-func (x *reader) packedChunk(c byte) error {
-	var h [4]byte
-	if err := x.src.full(h[:]); err != nil {
-		return err
-	}
-	plain := int(c&0x1f)<<16 + int(binary.BigEndian.Uint16(h[:])) + 1
-	packed := int64(binary.BigEndian.Uint16(h[2:])) + 1
-	reset := c >> 5 & 3
-	if reset == 3 {
-		x.resetDictionary()
-	}
-	if x.needDict || x.needProps && reset < 2 {
-		return errLZMA
-	}
-	if reset >= 2 {
-		b, err := x.src.ReadByte()
-		if err != nil {
-			return io.ErrUnexpectedEOF
-		}
-		if err := x.z.setProps(b); err != nil || x.z.lc+x.z.lp > 4 {
-			return errLZMA
-		}
-		x.needProps = false
-	}
-	if reset >= 1 {
-		x.z.resetState()
-	}
-	start := x.src.n
-	x.z.init()
-	if err := x.z.decode(plain); err != nil {
-		return err
-	}
-	x.z.normalise()
-	if x.z.err != nil || x.z.pending > 0 || x.z.ended || x.src.n-start != packed {
-		return errLZMA
-	}
-	return nil
 }
 
 func (x *reader) endBlock() error {

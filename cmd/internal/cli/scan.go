@@ -141,6 +141,10 @@ func (o *scanOptions) check(s *streams, sources []string) (*scanRun, error) {
 	return run, err
 }
 
+// scanHeap is from where on garbage is collected whatever it costs, in bytes.
+// The program itself takes some 15 MiB beside it.
+const scanHeap = 38 << 20
+
 func reversed(list []string) []string {
 	list = slices.Clone(list)
 	slices.Reverse(list)
@@ -155,6 +159,7 @@ func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) 
 	// Garbage is collected early: the memory of a scan is bounded, whatever
 	// the file says.
 	defer debug.SetGCPercent(debug.SetGCPercent(40))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(scanHeap + 2*max(0, run.memory-scan.DefaultMemory)))
 	bar := o.progress.start(s)
 	defer bar.close()
 	out := newScanOutput(run.failOn)

@@ -79,6 +79,46 @@ var heavy = map[string]func(f *os.File) error{
 		_, err := f.Write(inner)
 		return err
 	},
+	"names.zip": func(f *os.File) error {
+		z := zip.NewWriter(f)
+		for i := range 1000 {
+			if _, err := z.CreateHeader(&zip.FileHeader{Name: fmt.Sprintf("%d%s", i, strings.Repeat("n", 60_000))}); err != nil {
+				return err
+			}
+		}
+		return z.Close()
+	},
+	"bomb.7z":  packed7z("-m0=lzma2:d=64m", zeros(256<<20)),
+	"lzma.7z":  packed7z("-m0=lzma:d=64m", zeros(64<<20)),
+	"bzip2.7z": packed7z("-m0=bzip2", zeros(64<<20)),
+	"memo.pkl": func(f *os.File) error { return repeated(f, "\x80\x04", "N\x94", 3_000_000, ".") },
+	"names.pkl": func(f *os.File) error {
+		name := strings.Repeat("a", 60_000)
+		return repeated(f, "\x80\x02", "c"+name+"\n"+name+"\n0", 300, "N.")
+	},
+	"keys.yaml": func(f *os.File) error { return repeated(f, "", "key: !!python/name:os.system value\n", 1<<19, "") },
+	"keys.json": numbered(1_000_000, "{", "\"key%07d\":%[1]d,", "\"z\":0}"),
+	"graph.pbtxt": func(f *os.File) error {
+		return repeated(f, "node { name: \"a\" op: \"Const\" }\n", "float_val: 0.125\n", 3_000_000, "")
+	},
+	"large.safetensors": func(f *os.File) error {
+		return safetensorsHeader(f, "\"__metadata__\":{"+strings.Repeat("\"a\":\"b\",", 8<<20)+"\"z\":\"\"}")
+	},
+	"full.safetensors": func(f *os.File) error {
+		var b strings.Builder
+		for i := range 270_000 {
+			fmt.Fprintf(&b, "\"k%06d\":\"v\",", i)
+		}
+		return safetensorsHeader(f, "\"__metadata__\":{"+b.String()+"\"z\":\"\"}")
+	},
+	"keys.gguf": func(f *os.File) error {
+		w := bufio.NewWriter(f)
+		w.WriteString("GGUF\x03\x00\x00\x00" + strings.Repeat("\x00", 8) + "\xe8\x03" + strings.Repeat("\x00", 6))
+		for i := range 1000 {
+			w.WriteString("\x60\xea\x00\x00\x00\x00\x00\x00" + fmt.Sprintf("%08d", i) + strings.Repeat("k", 59_992) + "\x07\x00\x00\x00\x01")
+		}
+		return w.Flush()
+	},
 	"bomb.zip": func(f *os.File) error { return zipped(f, "archive/data.pkl", zeros(1<<30)) },
 	"bomb.gz": func(f *os.File) error {
 		return packed(gzip.NewWriter(f), io.MultiReader(strings.NewReader("\x80\x04]"), zeros(1<<30)))
@@ -110,6 +150,41 @@ func manyItems(n int, head, item, taken string) func(f *os.File) error {
 		w.WriteByte('.')
 		return w.Flush()
 	}
+}
+
+// numbered is a text of n parts that hold their number.
+func numbered(n int, head, part, tail string) func(f *os.File) error {
+	return func(f *os.File) error {
+		w := bufio.NewWriter(f)
+		w.WriteString(head)
+		for i := range n {
+			fmt.Fprintf(w, part, i)
+		}
+		w.WriteString(tail)
+		return w.Flush()
+	}
+}
+
+// packed7z is an archive that 7z writes, with a dictionary of which the scanner
+// keeps a part.
+func packed7z(method string, content io.Reader) func(f *os.File) error {
+	return func(f *os.File) error {
+		name := f.Name() + ".tmp.7z"
+		cmd := exec.Command("7z", "a", "-mx=1", method, "-sia.bin", name)
+		cmd.Stdin = content
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return os.Rename(name, f.Name())
+	}
+}
+
+// safetensorsHeader writes a file of nothing but a header.
+func safetensorsHeader(f *os.File, members string) error {
+	h := "{" + members + "}"
+	h += strings.Repeat(" ", -len(h)&7)
+	_, err := f.WriteString(string(binary.LittleEndian.AppendUint64(nil, uint64(len(h)))) + h)
+	return err
 }
 
 func repeated(f *os.File, head, part string, n int, tail string) error {
