@@ -25,6 +25,7 @@ type verifyOptions struct {
 	policy   string
 	deep     bool
 	output   string
+	results  resultFlags
 }
 
 func newVerify(s *streams) *cobra.Command {
@@ -47,6 +48,7 @@ and compared with the statement.`,
 	f.StringArrayVar(&o.keys, "key", nil, "public key `file` to trust (repeatable)")
 	f.BoolVar(&o.deep, "deep", false, "read headers and tensors from the registry and compare them with the statement")
 	f.StringVarP(&o.output, "output", "o", "text", "text, json, or statement (the signed payload)")
+	o.results.add(f, verifyResults())
 	addPolicy(f, &o.policy)
 	o.registry.add(f)
 	o.progress.add(f)
@@ -58,6 +60,9 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 		return err
 	}
 	if err := o.progress.check(); err != nil {
+		return err
+	}
+	if err := o.results.check(verifyResults()); err != nil {
 		return err
 	}
 	opt, err := o.registry.options(s)
@@ -77,7 +82,7 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 		}
 	}
 	bar.close()
-	return printVerified(s, o.output, checked, deep)
+	return printVerified(s, o, checked, deep)
 }
 
 // checkedModel is an artifact whose attestation has been verified.
@@ -243,7 +248,7 @@ type verifiedOutput struct {
 	Checks        []attest.Check   `json:"checks"`
 }
 
-func printVerified(s *streams, output string, c *checkedModel, deep []attest.Check) error {
+func printVerified(s *streams, o *verifyOptions, c *checkedModel, deep []attest.Check) error {
 	result, level, reasons := c.predicate.Evaluate()
 	digest := c.subject.Digest.String()
 	checks := c.verified.Checks()
@@ -255,10 +260,10 @@ func printVerified(s *streams, output string, c *checkedModel, deep []attest.Che
 		SchemaVersion: 1, Reference: c.store.Reference(digest), Digest: digest, Allowed: c.decision.Allowed,
 		Result: result, Level: level, WeightsDigest: c.predicate.WeightsDigest, Policy: c.decision, Checks: checks,
 	}
-	if err := announceVerified(s, v); err != nil {
+	if err := announceVerified(s, v, &o.results); err != nil {
 		return err
 	}
-	switch output {
+	switch o.output {
 	case "statement":
 		fmt.Fprintf(s.out, "%s\n", c.verified.Payload())
 	case "json":
