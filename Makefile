@@ -15,11 +15,11 @@ DESTDIR ?=
 
 # Third-party programs that the tests run are built from tools/ into this folder.
 TOOLS      := $(shell tools/build -d)
-TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3
+TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3 krew
 # Debian packages: Python with torch writes and loads the tests' checkpoints; the
 # race detector needs a C compiler. docker and kubectl are the clients only.
 TEST_PACKAGES := python3 python3-torch python3-numpy python3-h5py python3-joblib xz-utils \
-	openssl procps docker:docker-cli,docker.io kubectl:kubernetes-client,kubectl
+	openssl procps git gnupg pre-commit shellcheck docker:docker-cli,docker.io kubectl:kubernetes-client,kubectl
 RACE_PACKAGES := gcc libc6-dev
 export WEIGHTSEAL_TOOLS := $(TOOLS)
 
