@@ -63,6 +63,7 @@ ALLOW_UNSIGNED ?=
 PLATFORMS      ?=
 DIST           ?= dist
 PUSH           ?=
+GPG_KEY        ?=
 export ALLOW_UNSIGNED
 
 .PHONY: release
@@ -72,6 +73,10 @@ release: ## Archives, checksums, SBOM, signature, provenance into dist/ (VERSION
 .PHONY: image
 image: ## The container image as an OCI layout in dist/image (VERSION, PUSH=REF)
 	go run ./tools/release image -version '$(VERSION)' -out '$(DIST)/image' -push '$(PUSH)'
+
+.PHONY: plugin
+plugin: ## The Helm plugin of dist/ into a registry, for Helm 4 (VERSION, PUSH=REF, GPG_KEY to sign it)
+	go run ./tools/release plugin -version '$(VERSION)' -out '$(DIST)' -push '$(PUSH)' -gpg-key '$(GPG_KEY)'
 
 ##@ Check
 
