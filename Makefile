@@ -110,6 +110,13 @@ lint: ## gofmt, a tidy go.mod, and golangci-lint as .golangci.yml says
 vet: ## go vet
 	go vet $(PKG)
 
+.PHONY: cross
+cross: ## Compile and vet for Windows and macOS, the tests too
+	for os in windows darwin; do \
+		echo "$$os"; CGO_ENABLED=0 GOOS=$$os go vet $(PKG) || exit 1; \
+		CGO_ENABLED=0 GOOS=$$os go build -trimpath -o /dev/null ./cmd/weightseal || exit 1; \
+	done
+
 .PHONY: reproducible
 reproducible: ## Two builds in different folders give the same bytes
 	@tools/reproducible
