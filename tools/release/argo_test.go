@@ -19,7 +19,6 @@ var argoVariable = regexp.MustCompile(`\{\{([\w.-]+)\}\}`)
 // every variable to be declared and every declaration to be used.
 func TestArgoSchema(t *testing.T) {
 	t.Parallel()
-	checkVersioned(t, argoFile)
 	doc := onlyKeys(t, argoFile, documents(t, argoFile)[0], "apiVersion kind metadata spec", "apiVersion", "kind", "metadata", "spec")
 	if doc["apiVersion"] != "argoproj.io/v1alpha1" || doc["kind"] != "WorkflowTemplate" || mapping(t, doc["metadata"])["name"] != "weightseal" {
 		t.Errorf("it is a %v of %v", doc["kind"], doc["apiVersion"])

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -121,23 +120,4 @@ func checkContainer(t *testing.T, where string, v any, known string) map[string]
 		onlyKeys(t, where+" env", v, "name value valueFrom", "name")
 	}
 	return m
-}
-
-// checkVersioned wants the version of plugin.yaml wherever a file names one.
-func checkVersioned(t *testing.T, name string) {
-	t.Helper()
-	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join("../..", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
-	_, rest, _ := strings.Cut(read("plugin.yaml"), "\nversion: ")
-	version, _, _ := strings.Cut(rest, "\n")
-	for _, part := range strings.Split(read(name), "weightseal:v")[1:] {
-		if !strings.HasPrefix(part, version+"\n") {
-			t.Errorf("%s names another version than %s: %.20q", name, version, part)
-		}
-	}
 }

@@ -252,3 +252,39 @@ func commands(t *testing.T, dir string, env []string, block string) {
 		want(t, code, dir, env, "bash", "-c", line)
 	}
 }
+
+// TestPipelinesNameThisVersion: what the pages and files tell people to use is
+// the version of plugin.yaml.
+func TestPipelinesNameThisVersion(t *testing.T) {
+	t.Parallel()
+	manifest, err := os.ReadFile("../../plugin.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := string(regexp.MustCompile(`(?m)^version: (\S+)$`).FindSubmatch(manifest)[1])
+	pages, err := filepath.Glob("../../docs/howto/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployed, err := filepath.Glob("../../deploy/*/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?:weightseal[@:]v|rev: v|download/v|app.kubernetes.io/version: |default: v|WEIGHTSEAL_VERSION = ')(\d+\.\d+\.\d+)`)
+	found := 0
+	for _, name := range append(append(pages, deployed...), "../../"+gitlabComponent) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllSubmatch(b, -1) {
+			found++
+			if string(m[1]) != version {
+				t.Errorf("%s names version %s, plugin.yaml %s", name, m[1], version)
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("only %d versions found", found)
+	}
+}

@@ -38,7 +38,6 @@ func TestTektonSchema(t *testing.T) {
 	}
 	for _, file := range files {
 		name := filepath.Base(file)
-		checkVersioned(t, "deploy/tekton/"+name)
 		docs := documents(t, "deploy/tekton/"+name)
 		if len(docs) != 1 {
 			t.Errorf("%s has %d documents", name, len(docs))
