@@ -201,6 +201,7 @@ var installations = map[string]installation{
 	"krew": {
 		install: func(t *testing.T, m *made, h *home) {
 			t.Helper()
+			want(t, 0, h.dir, h.env, "git", "init", "-q", h.path(".krew", "index", "default")) // an index without plugins; krew wants one for uninstall
 			want(t, 0, h.dir, h.env, program(t, "krew"), "install", "--manifest", m.path("weightseal.krew.yaml"), "--archive", m.path(host().archive("1.2.3")))
 		},
 		call:      words("kubectl", "weightseal"),
