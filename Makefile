@@ -15,11 +15,11 @@ DESTDIR ?=
 
 # Third-party programs that the tests run are built from tools/ into this folder.
 TOOLS      := $(shell tools/build -d)
-TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3
+TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3 krew
 # Debian packages: Python with torch writes and loads the tests' checkpoints; the
 # race detector needs a C compiler. docker and kubectl are the clients only.
 TEST_PACKAGES := python3 python3-torch python3-numpy python3-h5py python3-joblib jq xz-utils 7z:p7zip-full,7zip \
-	openssl procps tmux bash-completion docker:docker-cli,docker.io kubectl:kubernetes-client,kubectl
+	openssl procps tmux bash-completion git gnupg pre-commit shellcheck docker:docker-cli,docker.io kubectl:kubernetes-client,kubectl
 RACE_PACKAGES := gcc libc6-dev
 export WEIGHTSEAL_TOOLS := $(TOOLS)
 
@@ -65,6 +65,7 @@ ALLOW_UNSIGNED ?=
 PLATFORMS      ?=
 DIST           ?= dist
 PUSH           ?=
+GPG_KEY        ?=
 export ALLOW_UNSIGNED
 
 .PHONY: release
@@ -74,6 +75,10 @@ release: ## Archives, checksums, SBOM, signature, provenance into dist/ (VERSION
 .PHONY: image
 image: ## The container image as an OCI layout in dist/image (VERSION, PUSH=REF)
 	go run ./tools/release image -version '$(VERSION)' -out '$(DIST)/image' -push '$(PUSH)'
+
+.PHONY: plugin
+plugin: ## The Helm plugin of dist/ into a registry, for Helm 4 (VERSION, PUSH=REF, GPG_KEY to sign it)
+	go run ./tools/release plugin -version '$(VERSION)' -out '$(DIST)' -push '$(PUSH)' -gpg-key '$(GPG_KEY)'
 
 ##@ Check
 
@@ -106,6 +111,13 @@ lint: ## gofmt, a tidy go.mod, and golangci-lint as .golangci.yml says
 .PHONY: vet
 vet: ## go vet
 	go vet $(PKG)
+
+.PHONY: cross
+cross: ## Compile and vet for Windows and macOS, the tests too
+	for os in windows darwin; do \
+		echo "$$os"; CGO_ENABLED=0 GOOS=$$os go vet $(PKG) || exit 1; \
+		CGO_ENABLED=0 GOOS=$$os go build -trimpath -o /dev/null ./cmd/weightseal || exit 1; \
+	done
 
 .PHONY: reproducible
 reproducible: ## Two builds in different folders give the same bytes

@@ -1,7 +1,8 @@
 // Command release makes a release of weightseal from a checkout: archives for
 // all platforms, the Helm plugin, krew's manifest, checksums, a bill of
 // materials, and with a key their signature and provenance; or, as
-// `release image`, the container image. `make release` and `make image` run it.
+// `release image`, the container image; or, as `release plugin`, the Helm plugin
+// of a release in a registry. `make release`, `make image` and `make plugin` run it.
 package main
 
 import (
@@ -30,14 +31,15 @@ func main() {
 // options are the flags; the environment gives the defaults that a Makefile or
 // a pipeline sets.
 type options struct {
-	version, out, key, platforms, url, push string
-	unsigned, plainHTTP, image              bool
+	version, out, key, platforms, url, push, gpgKey string
+	unsigned, plainHTTP                             bool
+	what                                            string // image, plugin, or nothing for the release
 }
 
 func run(ctx context.Context, args []string) error {
 	var o options
-	if len(args) > 0 && args[0] == "image" {
-		o.image, args = true, args[1:]
+	if len(args) > 0 && (args[0] == "image" || args[0] == "plugin") {
+		o.what, args = args[0], args[1:]
 	}
 	f := flag.NewFlagSet("release", flag.ContinueOnError)
 	f.StringVar(&o.version, "version", "", "version of the release, such as v1.2.3")
@@ -46,8 +48,9 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&o.key, "key", "", "private key to sign with (COSIGN_PASSWORD opens it)")
 	f.BoolVar(&o.unsigned, "unsigned", os.Getenv("ALLOW_UNSIGNED") == "1", "make a release without a signature (ALLOW_UNSIGNED=1)")
 	f.StringVar(&o.url, "url", os.Getenv("WEIGHTSEAL_RELEASE_URL"), "where the release will be fetched from (WEIGHTSEAL_RELEASE_URL)")
-	f.StringVar(&o.push, "push", "", "image only: also push it to this reference")
-	f.BoolVar(&o.plainHTTP, "plain-http", false, "image only: the registry has no TLS")
+	f.StringVar(&o.push, "push", "", "image, plugin: push it to this reference")
+	f.StringVar(&o.gpgKey, "gpg-key", "", "plugin: sign it with this key of gpg, for helm's --verify")
+	f.BoolVar(&o.plainHTTP, "plain-http", false, "image, plugin: the registry has no TLS")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -56,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	if o.out == "" {
 		o.out = "dist"
-		if o.image {
+		if o.what == "image" {
 			o.out = "dist/image"
 		}
 	}
@@ -71,8 +74,11 @@ func run(ctx context.Context, args []string) error {
 	if r.date, err = r.sourceDate(ctx); err != nil {
 		return err
 	}
-	if o.image {
+	switch o.what {
+	case "image":
 		return r.image(ctx, o.platforms, o.push, o.plainHTTP)
+	case "plugin":
+		return r.shipPlugin(ctx, o.gpgKey, o.push, o.plainHTTP)
 	}
 	if r.platforms, err = parsePlatforms(o.platforms); err != nil {
 		return err

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
 
 // Files that a GitHub runner gives a step; other runners that follow it set
@@ -25,9 +28,63 @@ const maxSummary = 1 << 20
 // named is a value for the steps after this one.
 type named struct{ name, value string }
 
+// resultFlags are the files that single results go to: what Tekton and Argo
+// read as results of a step, without a shell in it.
+type resultFlags struct{ files []string }
+
+func (r *resultFlags) add(f *pflag.FlagSet, names []string) {
+	f.StringArrayVar(&r.files, "result", nil, "write one result to a file, `NAME=FILE`: "+strings.Join(names, ", ")+" (repeatable)")
+}
+
+// check refuses what is no result before any work is done.
+func (r *resultFlags) check(names []string) error {
+	for _, text := range r.files {
+		name, path, ok := strings.Cut(text, "=")
+		if !ok || path == "" {
+			return usage("--result "+names[0]+"=FILE", "--result %q: want NAME=FILE", text)
+		}
+		if !slices.Contains(names, name) {
+			return usage("one of "+strings.Join(names, ", "), "--result %s: there is no such result", name)
+		}
+	}
+	return nil
+}
+
+// write writes each value as it is: no newline that a reader would take for a
+// part of it.
+func (r *resultFlags) write(values []named) error {
+	for _, text := range r.files {
+		name, path, _ := strings.Cut(text, "=")
+		for _, v := range values {
+			if v.name != name {
+				continue
+			}
+			if err := os.WriteFile(path, []byte(v.value), 0o644); err != nil {
+				return fmt.Errorf("--result: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// The results of each command, by name.
+func pushResults() []string {
+	return []string{"reference", "digest", "verdict", "level", "policy", "weights-digest", "attested"}
+}
+
+func verifyResults() []string {
+	return []string{"reference", "digest", "verdict", "level", "policy", "weights-digest", "allowed"}
+}
+
+func scanResults() []string { return []string{"verdict", "counted", "failed", "files"} }
+
 // announce tells the pipeline around us what came out: values for later steps,
-// and a piece of Markdown for people. Outside of a pipeline it does nothing.
-func announce(s *streams, values []named, summary func(io.Writer) error) error {
+// and a piece of Markdown for people. Outside of a pipeline it writes only the
+// files that flags name.
+func announce(s *streams, values []named, results *resultFlags, summary func(io.Writer) error) error {
+	if err := results.write(values); err != nil {
+		return err
+	}
 	if path := s.getenv(githubOutput); path != "" {
 		text, err := outputLines(values)
 		if err != nil {
@@ -104,12 +161,12 @@ func writeDigestFile(path, digest string) error {
 }
 
 // announcePushed tells the pipeline about a model that was pushed.
-func announcePushed(s *streams, p *pushed, signed string) error {
+func announcePushed(s *streams, p *pushed, signed string, results *resultFlags) error {
 	values := []named{
 		{"reference", p.Reference}, {"digest", p.Digest}, {"verdict", p.Result}, {"level", strconv.Itoa(p.Level)},
 		{"policy", p.Policy}, {"weights-digest", p.WeightsDigest}, {"attested", strconv.FormatBool(len(p.Attestations) > 0 || signed == signedBefore)},
 	}
-	return announce(s, values, func(w io.Writer) error {
+	return announce(s, values, results, func(w io.Writer) error {
 		fmt.Fprintf(w, "## weightseal push: %s, ST%d\n\n%s, policy %s, %s.\n\n", markdownText(p.Result), p.Level,
 			markdownCode(p.Reference), markdownCode(p.Policy), signed)
 		fmt.Fprint(w, "| file | size | format | converted from |\n|---|---|---|---|\n")
@@ -129,12 +186,12 @@ func announcePushed(s *streams, p *pushed, signed string) error {
 }
 
 // announceVerified tells the pipeline about a model whose attestation is good.
-func announceVerified(s *streams, v *verifiedOutput) error {
+func announceVerified(s *streams, v *verifiedOutput, results *resultFlags) error {
 	values := []named{
 		{"reference", v.Reference}, {"digest", v.Digest}, {"verdict", v.Result}, {"level", strconv.Itoa(v.Level)},
 		{"policy", v.Policy.Policy}, {"weights-digest", v.WeightsDigest}, {"allowed", strconv.FormatBool(v.Allowed)},
 	}
-	return announce(s, values, func(w io.Writer) error {
+	return announce(s, values, results, func(w io.Writer) error {
 		fmt.Fprintf(w, "## weightseal verify: %s, ST%d, %s\n\n%s, policy %s.\n", markdownText(v.Result), v.Level,
 			allowedText(v.Policy), markdownCode(v.Reference), markdownCode(v.Policy.Policy))
 		for _, r := range v.Policy.Refusals() {
@@ -153,10 +210,10 @@ func announceVerified(s *streams, v *verifiedOutput) error {
 }
 
 // announceScan tells the pipeline about a scan.
-func announceScan(s *streams, o *scanOutput) error {
+func announceScan(s *streams, o *scanOutput, results *resultFlags) error {
 	values := []named{
 		{"verdict", o.Verdict.String()}, {"counted", o.Counted.String()}, {"failed", strconv.FormatBool(o.Failed)},
 		{"files", strconv.Itoa(o.Totals.Files)},
 	}
-	return announce(s, values, func(w io.Writer) error { return printMarkdown(w, o) })
+	return announce(s, values, results, func(w io.Writer) error { return printMarkdown(w, o) })
 }

@@ -51,7 +51,7 @@ func TestOutputsCannotBeInjected(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "out")
 		s := &streams{env: map[string]string{githubOutput: path}}
 		for range 2 { // it is appended to
-			if err := announce(s, []named{{"first", "1"}, {"reference", value}, {"last", "2"}}, nil); err != nil {
+			if err := announce(s, []named{{"first", "1"}, {"reference", value}, {"last", "2"}}, new(resultFlags), nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -113,5 +113,74 @@ func TestScanAnnounces(t *testing.T) {
 	b, err := os.ReadFile(summary)
 	if err != nil || !bytes.Contains(b, []byte("## weightseal scan: failed")) || !bytes.Contains(b, []byte("`` a`\\|<b>[x](y).bin ``")) {
 		t.Errorf("summary is %s (%v)", b, err)
+	}
+}
+
+// TestResultFiles: each command writes all that it says it can, as it is, also
+// when it fails by policy, and refuses a name that it does not know before it
+// does anything.
+func TestResultFiles(t *testing.T) {
+	t.Parallel()
+	dir, key, pub := t.TempDir(), keyFile(t, "ours.key"), keyFile(t, "ours.pub")
+	ref := "oci:" + filepath.Join(dir, "layout") + ":v1"
+	model := placed(t, map[string][]byte{"pytorch_model.bin": demoCheckpoint})
+	for _, c := range []struct {
+		args  []string
+		names []string
+		code  int
+		want  map[string]string
+	}{
+		{[]string{"push", model, ref, "--key", key}, pushResults(), exitOK, map[string]string{"verdict": "PASSED", "attested": "true"}},
+		{[]string{"verify", ref, "--key", pub}, verifyResults(), exitOK, map[string]string{"verdict": "PASSED", "allowed": "true"}},
+		{[]string{"scan", model}, scanResults(), exitPolicy, map[string]string{"verdict": "convertible", "failed": "true", "files": "1"}},
+	} {
+		args := c.args
+		for _, name := range c.names {
+			args = append(args, "--result", name+"="+filepath.Join(dir, name))
+		}
+		if r := execute(t, args...); r.code != c.code {
+			t.Fatalf("%v: exit code %d\n%s", c.args, r.code, r.err)
+		}
+		for _, name := range c.names {
+			b, err := os.ReadFile(filepath.Join(dir, name))
+			if want := c.want[name]; err != nil || len(b) == 0 || bytes.ContainsAny(b, "\r\n") || want != "" && string(b) != want {
+				t.Errorf("%s: %s is %q, want %q (%v)", c.args[0], name, b, want, err)
+			}
+			_ = os.Remove(filepath.Join(dir, name))
+		}
+		for _, bad := range []string{"nothing=x", "digest", "=x", "verdict="} {
+			if r := execute(t, append(c.args, "--result", bad)...); r.code != exitUsage || !strings.Contains(r.err, "--result") {
+				t.Errorf("%s --result %s: exit code %d\n%s", c.args[0], bad, r.code, r.err)
+			}
+		}
+	}
+}
+
+// TestReportFiles: one scan writes as many reports as are asked for, also when
+// it fails, and they are those of --output.
+func TestReportFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	model := placed(t, map[string][]byte{"pytorch_model.bin": demoCheckpoint})
+	args := []string{"scan", model}
+	for _, form := range scanOutputs {
+		args = append(args, "--report", form.name+"="+filepath.Join(dir, form.name))
+	}
+	if r := execute(t, args...); r.code != exitPolicy {
+		t.Fatalf("exit code %d\n%s", r.code, r.err)
+	}
+	for _, form := range scanOutputs {
+		b, err := os.ReadFile(filepath.Join(dir, form.name))
+		if want := execute(t, "scan", model, "--output", form.name).out; err != nil || string(b) != want || want == "" {
+			t.Errorf("%s: the report is\n%s\nwant\n%s (%v)", form.name, b, want, err)
+		}
+	}
+	for _, bad := range []string{"sarif", "yaml=x", "sarif="} {
+		if r := execute(t, "scan", model, "--report", bad); r.code != exitUsage || !strings.Contains(r.err, "report") {
+			t.Errorf("--report %s: exit code %d\n%s", bad, r.code, r.err)
+		}
+	}
+	if r := execute(t, "scan", model, "--report", "json="+filepath.Join(dir, "no", "such")); r.code != exitError {
+		t.Errorf("exit code %d\n%s", r.code, r.err)
 	}
 }

@@ -33,6 +33,7 @@ type pushOptions struct {
 	dryRun      bool
 	output      string
 	digestFile  string
+	results     resultFlags
 }
 
 func newPush(s *streams) *cobra.Command {
@@ -67,6 +68,7 @@ The last line on standard output is REF@sha256:...`,
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would happen to each file, and upload nothing")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	f.StringVar(&o.digestFile, "digest-file", "", "write the digest of what was pushed to this `file`")
+	o.results.add(f, pushResults())
 	addPolicy(f, &o.policy)
 	o.selection.add(f)
 	o.registry.add(f)
@@ -87,6 +89,9 @@ func runPush(ctx context.Context, s *streams, source, ref string, o *pushOptions
 	}
 	if o.key != "" && o.noSign {
 		return usage("leave one of them out: --key cosign.key signs, --no-sign does not", "--key and --no-sign exclude each other")
+	}
+	if err := o.results.check(pushResults()); err != nil {
+		return err
 	}
 	opt, err := o.registry.options(s)
 	if err != nil {
@@ -387,7 +392,7 @@ type attestation struct {
 
 func (j *pushJob) printPushed(s *streams, o *pushOptions, ref string, staged *oci.Staged, stored *attest.Stored, signed string) error {
 	p := j.pushed(ref, staged, stored)
-	if err := errors.Join(writeDigestFile(o.digestFile, p.Digest), announcePushed(s, p, signed)); err != nil {
+	if err := errors.Join(writeDigestFile(o.digestFile, p.Digest), announcePushed(s, p, signed, &o.results)); err != nil {
 		return fmt.Errorf("pushed %s, but: %w", ref, err)
 	}
 	if o.output == "json" {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ type scanOptions struct {
 	noIgnore      bool
 	stdinLimit    string
 	memory        string
+	reports       []string
+	results       resultFlags
 }
 
 // scanOutputs are the forms of the report.
@@ -64,7 +67,7 @@ Files that match a line of ` + ignoreName + ` in the scanned directory are judge
 listed, but do not count unless they are unsafe. Findings that --baseline FILE
 accepts do not count until they expire; unsafe ones always do.`,
 		Example: `  weightseal scan ./my-model
-  weightseal scan . --output sarif > weightseal.sarif
+  weightseal scan . --report sarif=weightseal.sarif --report junit=weightseal.xml
   git archive HEAD | weightseal scan - --fail-on review`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -82,10 +85,60 @@ accepts do not count until they expire; unsafe ones always do.`,
 	f.BoolVar(&o.noIgnore, "no-ignore", false, "do not heed "+ignoreName+": for models from elsewhere")
 	f.StringVar(&o.memory, "memory", "16MiB", "most that the values of one pickle may take, a `SIZE`; one that needs more is unknown")
 	f.StringVar(&o.stdinLimit, "stdin-limit", "16GiB", "most that is read of standard input, a `SIZE`")
+	f.StringArrayVar(&o.reports, "report", nil, "also write the report to a file, `FORM=FILE`, in one of the forms of --output (repeatable)")
+	o.results.add(f, scanResults())
 	o.selection.add(f)
 	o.registry.add(f)
 	o.progress.add(f)
 	return cmd
+}
+
+// scanForm finds the form of a report.
+func scanForm(flag, name string) (func(*page, *scanOutput) error, error) {
+	var names []string
+	for _, form := range scanOutputs {
+		if form.name == name {
+			return form.print, nil
+		}
+		names = append(names, form.name)
+	}
+	return nil, oneOf(flag, name, names...)
+}
+
+// scanReport is a file that a report goes to, beside the one on standard
+// output: what people read and what machines read come from one scan.
+type scanReport struct {
+	path  string
+	print func(*page, *scanOutput) error
+}
+
+func scanReports(flags []string) ([]scanReport, error) {
+	var list []scanReport
+	for _, text := range flags {
+		form, path, ok := strings.Cut(text, "=")
+		if !ok || path == "" {
+			return nil, usage("--report sarif=weightseal.sarif", "--report %q: want FORM=FILE", text)
+		}
+		print, err := scanForm("report", form)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, scanReport{path: path, print: print})
+	}
+	return list, nil
+}
+
+func writeReports(list []scanReport, out *scanOutput) error {
+	for _, r := range list {
+		var b bytes.Buffer
+		if err := r.print(&page{Writer: &b}, out); err != nil {
+			return err
+		}
+		if err := os.WriteFile(r.path, b.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("--report: %w", err)
+		}
+	}
+	return nil
 }
 
 // scanRun is what the flags of a scan come to.
@@ -96,22 +149,22 @@ type scanRun struct {
 	registry   oci.Options
 	stdinLimit int64
 	memory     int64
+	reports    []scanReport
 	now        time.Time
 }
 
 func (o *scanOptions) check(s *streams, sources []string) (*scanRun, error) {
 	run := &scanRun{now: time.Now()}
-	var names []string
-	for _, form := range scanOutputs {
-		names = append(names, form.name)
-		if form.name == o.output {
-			run.print = form.print
-		}
-	}
-	if err := oneOf("output", o.output, names...); err != nil {
+	var err error
+	if run.print, err = scanForm("output", o.output); err != nil {
 		return nil, err
 	}
-	var err error
+	if run.reports, err = scanReports(o.reports); err != nil {
+		return nil, err
+	}
+	if err := o.results.check(scanResults()); err != nil {
+		return nil, err
+	}
 	if run.failOn, err = scan.ParseVerdict(o.failOn); err != nil {
 		return nil, usage("--fail-on review", "--fail-on: %w", err)
 	}
@@ -177,7 +230,7 @@ func runScan(ctx context.Context, s *streams, sources []string, o *scanOptions) 
 			return err
 		}
 	}
-	if err := errors.Join(run.print(s.page(), out), announceScan(s, out)); err != nil {
+	if err := errors.Join(writeReports(run.reports, out), run.print(s.page(), out), announceScan(s, out, &o.results)); err != nil {
 		return err
 	}
 	return out.err()

@@ -97,7 +97,7 @@ var heavy = map[string]func(f *os.File) error{
 		return repeated(f, "\x80\x02", "c"+name+"\n"+name+"\n0", 300, "N.")
 	},
 	"keys.yaml": func(f *os.File) error { return repeated(f, "", "key: !!python/name:os.system value\n", 1<<19, "") },
-	"keys.json": numbered(1_000_000, "{", "\"key%07d\":%[1]d,", "\"z\":0}"),
+	"keys.json": numberedParts(1_000_000, "{", "\"key%07d\":%[1]d,", "\"z\":0}"),
 	"graph.pbtxt": func(f *os.File) error {
 		return repeated(f, "node { name: \"a\" op: \"Const\" }\n", "float_val: 0.125\n", 3_000_000, "")
 	},
@@ -152,8 +152,8 @@ func manyItems(n int, head, item, taken string) func(f *os.File) error {
 	}
 }
 
-// numbered is a text of n parts that hold their number.
-func numbered(n int, head, part, tail string) func(f *os.File) error {
+// numberedParts is a text of n parts that hold their number.
+func numberedParts(n int, head, part, tail string) func(f *os.File) error {
 	return func(f *os.File) error {
 		w := bufio.NewWriter(f)
 		w.WriteString(head)

@@ -25,6 +25,7 @@ type verifyOptions struct {
 	policy   string
 	deep     bool
 	output   string
+	results  resultFlags
 }
 
 func newVerify(s *streams) *cobra.Command {
@@ -49,6 +50,7 @@ read again from the registry and compared with the statement.`,
 	o.trust.add(f)
 	f.BoolVar(&o.deep, "deep", false, "read headers and tensors from the registry and compare them with the statement")
 	f.StringVarP(&o.output, "output", "o", "text", "text, json, or statement (the signed payload)")
+	o.results.add(f, verifyResults())
 	addPolicy(f, &o.policy)
 	o.registry.add(f)
 	o.progress.add(f)
@@ -60,6 +62,9 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 		return err
 	}
 	if err := o.progress.check(); err != nil {
+		return err
+	}
+	if err := o.results.check(verifyResults()); err != nil {
 		return err
 	}
 	opt, err := o.registry.options(s)
@@ -86,7 +91,7 @@ func runVerify(ctx context.Context, s *streams, ref string, o *verifyOptions) er
 		}
 	}
 	bar.finish("read")
-	return printVerified(s, o.output, checked, deep)
+	return printVerified(s, o, checked, deep)
 }
 
 // checkedModel is an artifact whose attestation has been verified.
@@ -245,7 +250,7 @@ type verifiedOutput struct {
 	Checks        []attest.Check   `json:"checks"`
 }
 
-func printVerified(s *streams, output string, c *checkedModel, deep []attest.Check) error {
+func printVerified(s *streams, o *verifyOptions, c *checkedModel, deep []attest.Check) error {
 	result, level, reasons := c.predicate.Evaluate()
 	digest := c.subject.Digest.String()
 	checks := c.verified.Checks()
@@ -257,10 +262,10 @@ func printVerified(s *streams, output string, c *checkedModel, deep []attest.Che
 		SchemaVersion: 1, Reference: c.store.Reference(digest), Digest: digest, Allowed: c.decision.Allowed,
 		Result: result, Level: level, WeightsDigest: c.predicate.WeightsDigest, Policy: c.decision, Checks: checks,
 	}
-	if err := announceVerified(s, v); err != nil {
+	if err := announceVerified(s, v, &o.results); err != nil {
 		return err
 	}
-	switch output {
+	switch o.output {
 	case "statement":
 		fmt.Fprintf(s.out, "%s\n", c.verified.Payload())
 	case "json":
