@@ -54,7 +54,8 @@ type jsonValues struct {
 	dec   *json.Decoder
 	lines *lineCounter
 	count int
-	start int64 // offset of the object that is being read
+	from  int64 // offset where the object may begin that is being read
+	start int64 // offset of its first byte
 }
 
 // document reads the top value. Of a list only what is not in items is kept.
@@ -139,8 +140,8 @@ func (j *jsonValues) items(list map[string]any) (pending []any, err error) {
 
 // begin starts the count of a new object, which the next value is.
 func (j *jsonValues) begin() {
-	j.count, j.start = 0, j.dec.InputOffset()
-	j.lines.limit = j.start + 2*maxObject
+	j.count, j.from = 0, j.dec.InputOffset()
+	j.lines.limit = j.from + 2*maxObject
 }
 
 // key reads a key that is not in m yet.
@@ -170,7 +171,7 @@ func (j *jsonValues) value(depth int) (any, error) {
 // of reads the value that begins with a token.
 func (j *jsonValues) of(tok json.Token, depth int) (any, error) {
 	if j.count == 0 {
-		j.start = j.dec.InputOffset() - 1
+		j.start = j.dec.InputOffset() - 1 // of a map; of what is none, the last byte
 	}
 	if j.count++; j.count > maxValues {
 		return nil, &LimitError{What: "values in one object", Max: maxValues}
@@ -178,7 +179,7 @@ func (j *jsonValues) of(tok json.Token, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, &LimitError{What: "levels of nesting", Max: maxDepth}
 	}
-	if j.dec.InputOffset()-j.start > maxObject {
+	if j.dec.InputOffset()-j.from > maxObject {
 		return nil, &LimitError{What: "bytes in one object", Max: maxObject}
 	}
 	switch tok := tok.(type) {
@@ -231,10 +232,10 @@ type lineCounter struct {
 }
 
 func (c *lineCounter) Read(p []byte) (int, error) {
-	if c.read > c.limit {
+	if c.read >= c.limit {
 		return 0, &LimitError{What: "bytes in one object", Max: maxObject}
 	}
-	n, err := c.r.Read(p)
+	n, err := c.r.Read(p[:min(int64(len(p)), c.limit-c.read)])
 	for i, b := range p[:n] {
 		if b == '\n' {
 			c.ends = append(c.ends, c.read+int64(i))

@@ -11,6 +11,9 @@ func reduce(m map[string]any, origin Origin) (*Object, error) {
 		o.Name = text(meta["generateName"])
 	}
 	o.Owner = owner(meta["ownerReferences"])
+	if o.Owner != nil && o.Owner.Kind == "Node" && o.Owner.APIVersion == "v1" {
+		o.Owner = nil // a static pod is nobody's but its own
+	}
 	e := &extractor{object: o, kserve: o.Group() == kserveGroup, core: isCore(o)}
 	if !passedOver[o.Kind] {
 		for _, key := range sortedKeys(m) {

@@ -108,12 +108,12 @@ func (in *input) blank() (byte, error) {
 		case head[0] == '\n':
 			in.line++
 			_, _ = in.r.Discard(1)
-		case head[0] == ' ' || head[0] == '\t' || head[0] == '\r':
-			if in.doc > 0 || head[0] == '\r' || in.indented() {
-				_, _ = in.r.Discard(1)
-				continue
+		case strings.IndexByte(blanks, head[0]) >= 0:
+			n := in.blanks()
+			if n == 0 {
+				return head[0], nil
 			}
-			return head[0], nil
+			_, _ = in.r.Discard(n)
 		case bytes.Equal(head, []byte("---")) && in.mark():
 			_, _ = in.r.Discard(3)
 		default:
@@ -122,23 +122,22 @@ func (in *input) blank() (byte, error) {
 	}
 }
 
-// indented says whether only blanks stand between here and the line's end or a
-// brace: elsewhere the indentation is part of the YAML.
-func (in *input) indented() bool {
-	for n := 1; n <= 4096; n++ {
-		head, _ := in.r.Peek(n)
-		if len(head) < n {
-			return true
-		}
-		switch head[n-1] {
-		case ' ', '\t', '\r':
-		case '\n', '{':
-			return true
-		default:
-			return false
-		}
+const blanks = " \t\r"
+
+// blanks gives the number of blanks here, when only a newline, a brace or the
+// end follows; 0 when they are the indentation of YAML.
+func (in *input) blanks() int {
+	run, _ := in.r.Peek(in.r.Buffered())
+	rest := bytes.TrimLeft(run, blanks)
+	if len(rest) == 0 { // it may go on
+		_, _ = in.r.Peek(in.r.Size())
+		run, _ = in.r.Peek(in.r.Buffered())
+		rest = bytes.TrimLeft(run, blanks)
 	}
-	return false
+	if len(rest) > 0 && rest[0] != '\n' && rest[0] != '{' {
+		return 0
+	}
+	return len(run) - len(rest)
 }
 
 // mark says whether the three dashes here are a document's mark.
