@@ -127,12 +127,18 @@ func fileWeights(h *tar.Header, r io.Reader) (bool, error) {
 	if isWeights(h.Name, model.Unknown) {
 		return true, nil
 	}
-	if h.Size > maxImageFile {
-		return false, errMayBe
-	}
-	content, err := io.ReadAll(r)
+	content, err := io.ReadAll(io.LimitReader(r, maxImageFile))
 	if err != nil {
 		return false, err
+	}
+	if h.Size > int64(len(content)) {
+		// A program is one by its first bytes; of other large files more
+		// would have to be seen.
+		switch format, _ := model.Sniff(bytes.NewReader(content), int64(len(content))); format {
+		case model.ELF, model.PE, model.MachO:
+			return false, nil
+		}
+		return false, errMayBe
 	}
 	format, err := model.Sniff(bytes.NewReader(content), int64(len(content)))
 	return isWeights(h.Name, format), err
