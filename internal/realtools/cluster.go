@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -22,11 +23,15 @@ import (
 // Cluster is a real API server with its etcd on free ports of 127.0.0.1, and
 // nothing else of Kubernetes: objects are stored and served, and no pod runs.
 type Cluster struct {
-	// Kubeconfig is for a user who may do everything. Its contexts admin and
-	// limited are for that one and for the user named limited, who may do what
-	// the test allows.
+	// Kubeconfig is for a user who may do everything, and has the contexts
+	// admin for that one, limited for the user of that name, who may do what
+	// the test allows, and nightly, which acts as the service account scan in
+	// the namespace weightseal.
 	Kubeconfig string
 	Kubectl    string
+
+	addr   string
+	client *http.Client
 }
 
 // Kubectl finds the user's kubectl.
@@ -42,7 +47,10 @@ func Kubectl(tb testing.TB) string {
 // StartCluster starts one and waits until it is ready; it ends with the test.
 func StartCluster(tb testing.TB) *Cluster {
 	tb.Helper()
-	c := &Cluster{Kubectl: Kubectl(tb)}
+	c := &Cluster{Kubectl: Kubectl(tb), client: &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the server makes its certificate while it starts
+	}}}
+	tb.Cleanup(c.client.CloseIdleConnections)
 	etcd, apiserver := Path(tb, "etcd"), Path(tb, "kube-apiserver")
 	for range 5 {
 		dir := tb.TempDir()
@@ -52,7 +60,8 @@ func StartCluster(tb testing.TB) *Cluster {
 			"--listen-peer-urls=http://"+peer, "--initial-advertise-peer-urls=http://"+peer, "--initial-cluster=test=http://"+peer)
 		log := filepath.Join(dir, "apiserver.log")
 		_, exited := startGuarded(tb, log, append([]string{apiserver}, apiserverFlags(tb, dir, "http://"+client, secure)...)...)
-		if ready(tb.Context(), secure, exited) {
+		c.addr = secure
+		if c.ready(tb.Context(), exited) {
 			c.Kubeconfig = kubeconfig(tb, dir, secure)
 			return c
 		}
@@ -113,10 +122,12 @@ clusters:
 users:
 - {name: admin, user: {token: %s}}
 - {name: limited, user: {token: %s}}
+- {name: nightly, user: {token: %s, as: "system:serviceaccount:weightseal:scan"}}
 contexts:
 - {name: admin, context: {cluster: test, user: admin}}
 - {name: limited, context: {cluster: test, user: limited}}
-`, port, filepath.Join(dir, "certs", "apiserver.crt"), adminToken, limitedToken)
+- {name: nightly, context: {cluster: test, user: nightly}}
+`, port, filepath.Join(dir, "certs", "apiserver.crt"), adminToken, limitedToken, adminToken)
 	path := filepath.Join(dir, "kubeconfig")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
@@ -126,11 +137,7 @@ contexts:
 
 // ready waits until the server says that it is. Roles that its start makes are
 // part of that.
-func ready(ctx context.Context, addr string, exited <-chan struct{}) bool {
-	client := &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // it makes its certificate while it starts
-	}}
-	defer client.CloseIdleConnections()
+func (c *Cluster) ready(ctx context.Context, exited <-chan struct{}) bool {
 	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
 		select {
 		case <-exited:
@@ -139,21 +146,36 @@ func ready(ctx context.Context, addr string, exited <-chan struct{}) bool {
 			return false
 		case <-time.After(50 * time.Millisecond):
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/readyz", nil)
-		if err != nil {
-			return false
-		}
-		req.Header.Set("Authorization", "Bearer "+adminToken)
-		resp, err := client.Do(req)
-		if err != nil {
-			continue
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
+		if c.call(ctx, http.MethodGet, "/readyz", "") == nil {
 			return true
 		}
 	}
 	return false
+}
+
+// Post creates an object, as JSON, at a path of the server: for many of them,
+// where kubectl would hold itself back.
+func (c *Cluster) Post(ctx context.Context, path, object string) error {
+	return c.call(ctx, http.MethodPost, path, object)
+}
+
+func (c *Cluster) call(ctx context.Context, method, path, body string) error {
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+c.addr+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+adminToken)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, said)
+	}
+	return err
 }
 
 // Do runs kubectl as the admin, with text as its input, and gives its output.
