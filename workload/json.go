@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,9 +18,9 @@ func (in *input) json() error {
 	j := &jsonValues{in: in, dec: dec, lines: lines}
 	err := j.document()
 	// What the decoder has read ahead is read again.
-	rest := dec.Buffered()
+	rest, _ := io.ReadAll(dec.Buffered())
 	in.line = lines.at(dec.InputOffset())
-	in.r = bufio.NewReaderSize(io.MultiReader(rest, in.r), 64<<10)
+	in.unread(rest)
 	if err == nil {
 		return nil
 	}

@@ -15,7 +15,7 @@ func reduce(m map[string]any, origin Origin) (*Object, error) {
 		o.Owner = nil // a static pod is nobody's but its own
 	}
 	e := &extractor{object: o, kserve: o.Group() == kserveGroup, core: isCore(o)}
-	if !passedOver[o.Kind] {
+	if !passedOver(o) {
 		for _, key := range sortedKeys(m) {
 			if key != "metadata" && key != "status" {
 				e.walk(key, m[key], 0)
@@ -31,13 +31,16 @@ func reduce(m map[string]any, origin Origin) (*Object, error) {
 	if o.Kind == "Pod" && o.APIVersion == "v1" {
 		podStatus(o, m)
 	}
+	if spec, ok := m["spec"].(map[string]any); ok && o.Kind == "ReplicaSet" && o.APIVersion == "apps/v1" {
+		o.Idle = spec["replicas"] == number("0")
+	}
 	return o, nil
 }
 
-// passedOver are kinds that describe fields, and name nothing themselves.
-var passedOver = map[string]bool{
-	"CustomResourceDefinition": true, "Secret": true, "ConfigMap": true, "Event": true,
-	"ValidatingAdmissionPolicy": true, "ControllerRevision": true,
+// passedOver says whether an object only describes fields, or is a template
+// that was in use before.
+func passedOver(o *Object) bool {
+	return o.Group() == "apiextensions.k8s.io" || o.Kind == "ControllerRevision" && o.Group() == "apps"
 }
 
 // isCore says whether the fields of an object have types that are known here.
@@ -58,7 +61,7 @@ func owner(v any) *Owner {
 	var first *Owner
 	for _, item := range list {
 		m, ok := item.(map[string]any)
-		if !ok {
+		if !ok || text(m["kind"]) == "" || text(m["name"]) == "" {
 			continue
 		}
 		o := &Owner{APIVersion: text(m["apiVersion"]), Kind: text(m["kind"]), Name: text(m["name"]), UID: text(m["uid"])}

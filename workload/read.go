@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
 // The limits of what is read.
 const (
-	maxYAML    = 16 << 20 // bytes of a YAML document
+	maxYAML    = 8 << 20  // bytes of a YAML document: its nodes take up to 70 times as much memory
 	maxValues  = 2e6      // values in one object, or in one YAML document with its aliases followed
 	maxObject  = 16 << 20 // bytes of a JSON object; an API server stores at most a tenth of that
 	maxObjects = 500_000  // objects in one input
@@ -24,7 +25,8 @@ const (
 // broken document does not keep those after it from being read: the errors of
 // all come joined, at most 20. An error of each ends the reading.
 func Read(ctx context.Context, file string, r io.Reader, each func(*Object) error) (others int, err error) {
-	in := &input{ctx: ctx, file: file, r: bufio.NewReaderSize(r, 64<<10), each: each, line: 1}
+	src := &pushback{r: r}
+	in := &input{ctx: ctx, file: file, src: src, r: bufio.NewReaderSize(src, 16<<10), each: each, line: 1}
 	err = in.all()
 	if err != nil {
 		in.failed(err)
@@ -42,7 +44,8 @@ var errStop = errors.New("stop")
 type input struct {
 	ctx     context.Context //nolint:containedctx // one call's
 	file    string
-	r       *bufio.Reader
+	src     *pushback
+	r       *bufio.Reader // over src
 	each    func(*Object) error
 	line    int // of the next byte
 	doc     int // of the current document, from 1
@@ -83,7 +86,9 @@ func (in *input) all() error {
 		if err != nil {
 			return &ReadError{Origin: Origin{File: in.file, Line: in.line}, Err: err}
 		}
-		in.doc++
+		if in.doc++; in.doc > maxObjects {
+			return &ReadError{Origin: Origin{File: in.file, Line: in.line}, Err: &LimitError{What: "documents", Max: maxObjects}}
+		}
 		if b == '{' {
 			err = in.json()
 		} else {
@@ -93,6 +98,28 @@ func (in *input) all() error {
 			return err
 		}
 	}
+}
+
+// pushback is a reader that takes back what was read too far.
+type pushback struct {
+	r    io.Reader
+	back []byte
+}
+
+func (p *pushback) Read(b []byte) (int, error) {
+	if len(p.back) > 0 {
+		n := copy(b, p.back)
+		p.back = p.back[n:]
+		return n, nil
+	}
+	return p.r.Read(b)
+}
+
+// unread gives bytes back that come before all that is left.
+func (in *input) unread(b []byte) {
+	buffered, _ := in.r.Peek(in.r.Buffered())
+	in.src.back = slices.Concat(b, buffered, in.src.back)
+	in.r.Reset(in.src)
 }
 
 // blank passes blank lines and document marks over, and gives the first byte

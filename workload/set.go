@@ -28,24 +28,35 @@ type Row struct {
 	// Running says that the reference is not in any specification: a pod's
 	// status gives it.
 	Running bool
+
+	between bool // an object that has an owner and is no pod
+}
+
+// same is alike for rows of one workload and one model.
+func (r *Row) same() string {
+	return strings.Join([]string{r.Workload.APIVersion, r.Workload.Kind, r.Workload.Namespace, r.Workload.Name, r.Reference.Key()}, "\x00")
 }
 
 // A Set gathers objects and finds out which belongs to which.
 type Set struct {
+	live    bool
 	objects []*Object
 	byUID   map[string]*Object
 }
 
-// NewSet makes an empty set.
-func NewSet() *Set { return &Set{byUID: map[string]*Object{}} }
+// NewSet makes an empty set. live says that the objects are those of an API
+// server: the status that a file gives its objects proves nothing.
+func NewSet(live bool) *Set { return &Set{live: live, byUID: map[string]*Object{}} }
 
-// Add takes an object; one that is there already, by UID, is passed over.
+// Add takes an object. One that an API server has given already is passed over;
+// in files two objects may claim one UID, and both count.
 func (s *Set) Add(o *Object) {
 	if o.UID != "" {
-		if s.byUID[o.UID] != nil {
+		if s.byUID[o.UID] == nil {
+			s.byUID[o.UID] = o
+		} else if s.live {
 			return
 		}
-		s.byUID[o.UID] = o
 	}
 	s.objects = append(s.objects, o)
 }
@@ -72,28 +83,24 @@ func (s *Set) top(o *Object) (known *Object, name Workload) {
 }
 
 // Rows gives what the workloads name, sorted. Objects that belong to another
-// one that was read say nothing new, but for pods that name something else
-// than their owner does, as they do before a rollout has ended, and for what
-// their status says is running.
+// one that was read are told of only where they name something else than it
+// does, as pods do before a rollout has ended; and what the status of pods says
+// is running.
 func (s *Set) Rows() []Row {
 	r := &rows{byKey: map[string]*Row{}}
 	for _, o := range s.objects {
 		known, name := s.top(o)
 		isPod := o.Kind == "Pod" && o.APIVersion == "v1"
+		ended := s.live && (o.Ended || o.Idle)
 		for _, u := range o.Uses {
 			switch {
 			case known == o:
 				r.add(name, o, u, isPod && o.Owner != nil, false)
-			case isPod && !o.Ended && !names(known, u.Reference):
-				r.add(name, o, u, true, false)
+			case !ended && !names(known, u.Reference):
+				r.add(name, o, u, isPod, false)
 			}
-		}
-		if o.Ended {
-			continue
-		}
-		for _, u := range o.Uses {
 			digest := o.Running[u.Place]
-			if digest == "" || u.Reference.Scheme != OCI || u.Reference.Digest == digest {
+			if ended || digest == "" || u.Reference.Scheme != OCI || u.Reference.Digest == digest {
 				continue
 			}
 			u.Reference = u.Reference.At(digest)
@@ -122,7 +129,10 @@ func (r *rows) add(w Workload, o *Object, u Use, pod, running bool) {
 	}
 	row := r.byKey[key]
 	if row == nil {
-		row = &Row{Workload: w, Origin: o.Origin, Use: u, Running: running}
+		row = &Row{Workload: w, Origin: o.Origin, Use: u, Running: running, between: !pod && w.Kind+"/"+w.Name != o.Kind+"/"+o.Name}
+		if row.between {
+			row.Via += ", " + o.Kind + " " + o.Name
+		}
 		if pod {
 			row.Pod = o.Name
 		}
@@ -135,8 +145,18 @@ func (r *rows) add(w Workload, o *Object, u Use, pod, running bool) {
 }
 
 func (r *rows) sorted() []Row {
+	// What pods name says more than what the replica set above them does.
+	byPods := map[string]bool{}
+	for _, row := range r.order {
+		if row.Pods > 0 && !row.Running {
+			byPods[row.same()] = true
+		}
+	}
 	list := make([]Row, 0, len(r.order))
 	for _, row := range r.order {
+		if row.between && byPods[row.same()] {
+			continue
+		}
 		list = append(list, *row)
 	}
 	slices.SortStableFunc(list, func(a, b Row) int {

@@ -61,8 +61,10 @@ type Object struct {
 	// Running are the digests that the status of a pod gives, by the place in
 	// the specification: what runs, whatever a tag leads to by now.
 	Running map[string]string
-	// Ended says that a pod runs no more.
+	// Ended says that a pod runs no more, by its status.
 	Ended bool
+	// Idle says that a replica set wants no pods: that of an earlier rollout.
+	Idle bool
 }
 
 // Group is the API group, "" for the core.

@@ -131,7 +131,7 @@ func TestRefused(t *testing.T) {
 		"nested deep, YAML":       {"a: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000), "more than 100 levels of nesting"},
 		"nested deep, JSON":       {`{"a":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}", "more than 100 levels of nesting"},
 		"a tag":                   {pod + "spec: !!python/object:os.system {}\nx: !foo bar\n", "the tag"},
-		"a document too large":    {pod + "x: " + strings.Repeat("y", 17<<20), "more than 16777216 bytes in a YAML document"},
+		"a document too large":    {pod + "x: " + strings.Repeat("y", 9<<20), "more than 8388608 bytes in a YAML document"},
 		"a JSON object too large": {`{"a":"` + strings.Repeat("y", 40<<20) + `"}`, "more than 16777216 bytes in one object"},
 		"too many places":         {pod + "spec: {volumes: [" + strings.Repeat("{image: {reference: a/b}}, ", 1001) + "]}", "more than 1000 places that name models in one object"},
 		"a map as a key":          {"? {a: b}\n: c\n", "a key is no scalar"},
@@ -184,7 +184,7 @@ func TestRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	set := workload.NewSet()
+	set := workload.NewSet(true)
 	if _, err := workload.Read(t.Context(), "owners.yaml", f, func(o *workload.Object) error {
 		set.Add(o)
 		set.Add(o) // what is listed twice counts once
@@ -221,7 +221,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(`{"kind":"PodList","apiVersion":"v1","items":[{"spec":{"containers":[{"command":["sh","-c","oras pull a.b/c"]}]}}]}`)
 	f.Add("a: &a [*a, <<: *a]\n---\n{\"a\":1}{\"b\":2}\n--- x\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		set := workload.NewSet()
+		set := workload.NewSet(false)
 		_, _ = workload.Read(t.Context(), "f", strings.NewReader(text), func(o *workload.Object) error {
 			set.Add(o)
 			return nil
@@ -232,4 +232,41 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestClaims: what a file says of owners and of status hides nothing.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	owner := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, uid: u1}\n---\n"
+	owned := "metadata: {name: x, uid: u2, ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: c, uid: u1, controller: true}]}\n"
+	volume := "{volumes: [{name: m, image: {reference: r.example/m:v1}}]}"
+	for name, tt := range map[string]struct {
+		manifest string
+		live     bool
+		want     int
+	}{
+		"a Deployment with an owner":          {owner + "apiVersion: apps/v1\nkind: Deployment\n" + owned + "spec: {template: {spec: " + volume + "}}", true, 1},
+		"a pod that has ended, in a file":     {owner + "apiVersion: v1\nkind: Pod\n" + owned + "spec: " + volume + "\nstatus: {phase: Failed}", false, 1},
+		"a pod that has ended":                {owner + "apiVersion: v1\nkind: Pod\n" + owned + "spec: " + volume + "\nstatus: {phase: Failed}", true, 0},
+		"an idle replica set, in a file":      {owner + "apiVersion: apps/v1\nkind: ReplicaSet\n" + owned + "spec: {replicas: 0, template: {spec: " + volume + "}}", false, 1},
+		"an idle replica set":                 {owner + "apiVersion: apps/v1\nkind: ReplicaSet\n" + owned + "spec: {replicas: 0, template: {spec: " + volume + "}}", true, 0},
+		"two that own each other":             {"apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: u1, ownerReferences: [{kind: Pod, name: b, uid: u2}]}\nspec: " + volume + "\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: b, uid: u2, ownerReferences: [{kind: Pod, name: a, uid: u1}]}\nspec: " + strings.ReplaceAll(volume, "m:v1", "n:v1"), true, 2},
+		"an object that owns itself":          {"apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: u1, ownerReferences: [{kind: Pod, name: a, uid: u1}]}\nspec: " + volume, true, 1},
+		"one UID twice, in a file":            {"apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: u1}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: b, uid: u1}\nspec: " + volume, false, 1},
+		"a definition with a kind of its own": {"apiVersion: x.example/v1\nkind: CustomResourceDefinition\nmetadata: {name: a}\nspec: " + volume, false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set := workload.NewSet(tt.live)
+			if _, err := workload.Read(t.Context(), "m.yaml", strings.NewReader(tt.manifest), func(o *workload.Object) error {
+				set.Add(o)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if rows := set.Rows(); len(rows) != tt.want {
+				t.Errorf("%+v", rows)
+			}
+		})
+	}
 }

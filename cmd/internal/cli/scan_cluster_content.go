@@ -24,6 +24,7 @@ const (
 	maxImageUnpacked = 256 << 20 // bytes after decompression
 	maxImageFile     = 16 << 20  // bytes of one file
 	maxImageLayers   = 128
+	maxUnknown       = 1 << 20 // bytes of a file of no known format
 )
 
 // content adds the digest that an unverified reference leads to. Where look is
@@ -59,8 +60,8 @@ func artifactWeights(ctx context.Context, store oci.Store, manifest []byte) (boo
 			return false, err
 		}
 		for _, f := range m.Files {
-			if f.Role == model.Weight || isWeights(f.Path, f.Format) {
-				return true, nil
+			if weights, err := judged(f.Path, f.Format, f.Size); weights || err != nil {
+				return weights, err
 			}
 		}
 		return false, nil
@@ -124,35 +125,44 @@ func layerWeights(ctx context.Context, store oci.Store, layer ocispec.Descriptor
 }
 
 func fileWeights(h *tar.Header, r io.Reader) (bool, error) {
-	if isWeights(h.Name, model.Unknown) {
-		return true, nil
-	}
 	content, err := io.ReadAll(io.LimitReader(r, maxImageFile))
 	if err != nil {
 		return false, err
 	}
-	if h.Size > int64(len(content)) {
-		// A program is one by its first bytes; of other large files more
-		// would have to be seen.
-		switch format, _ := model.Sniff(bytes.NewReader(content), int64(len(content))); format {
-		case model.ELF, model.PE, model.MachO:
-			return false, nil
-		}
-		return false, errMayBe
-	}
 	format, err := model.Sniff(bytes.NewReader(content), int64(len(content)))
-	return isWeights(h.Name, format), err
+	if err != nil {
+		return false, err
+	}
+	// Of a large file only its beginning was seen, which is enough for programs.
+	if h.Size > int64(len(content)) && format != model.ELF && format != model.PE && format != model.MachO {
+		format = model.Unknown
+	}
+	return judged(h.Name, format, h.Size)
 }
 
-// isWeights says whether a file has weights, or claims to by its name, or is
-// of a kind that may have.
-func isWeights(path string, format model.Format) bool {
-	for _, f := range []model.Format{format, model.DeclaredFormat(path)} {
-		switch f {
-		case model.Safetensors, model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle,
-			model.DCP, model.DCPShard, model.NPY, model.NPZ, model.GGUF, model.Flax, model.ONNX, model.HDF5, model.Keras:
-			return true
+// judged says whether a file has weights, or claims to by its name. That it has
+// none is only said of formats that are known to hold none, and of small files.
+func judged(path string, format model.Format, size int64) (bool, error) {
+	if isWeights(format) || isWeights(model.DeclaredFormat(path)) {
+		return true, nil
+	}
+	switch format {
+	case model.JSON, model.Notebook, model.YAML, model.Markdown, model.Python, model.Script, model.Text, model.Image, model.Empty,
+		model.ELF, model.PE, model.MachO:
+		return false, nil
+	case model.Unknown, model.Protobuf:
+		if size <= maxUnknown {
+			return false, nil
 		}
+	}
+	return false, errMayBe
+}
+
+func isWeights(f model.Format) bool {
+	switch f {
+	case model.Safetensors, model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle,
+		model.DCP, model.DCPShard, model.NPY, model.NPZ, model.GGUF, model.Flax, model.ONNX, model.HDF5, model.Keras:
+		return true
 	}
 	return false
 }

@@ -19,7 +19,7 @@ var manifestNames = []string{".yaml", ".yml", ".json"}
 // readManifests reads manifests from files, folders and standard input. What
 // cannot be read is kept as such: the rest counts all the same.
 func readManifests(ctx context.Context, s *streams, names []string, bar *progress) (*foundWorkloads, error) {
-	found := &foundWorkloads{set: workload.NewSet(), source: strings.Join(names, ", ")}
+	found := &foundWorkloads{set: workload.NewSet(false), source: strings.Join(names, ", ")}
 	stdin := false
 	for _, name := range names {
 		if name != "-" {

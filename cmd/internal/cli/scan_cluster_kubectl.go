@@ -65,7 +65,7 @@ func (c *clusterFlags) read(ctx context.Context, s *streams, bar *progress) (*fo
 	if err != nil {
 		return nil, err
 	}
-	found := &foundWorkloads{set: workload.NewSet(), source: c.describe()}
+	found := &foundWorkloads{set: workload.NewSet(true), source: c.describe()}
 	bar.say("read", "kinds of the cluster")
 	kinds, err := c.kinds(ctx, k, found)
 	if err != nil {
