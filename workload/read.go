@@ -42,7 +42,7 @@ var errStop = errors.New("stop")
 
 // input is what is read, and how far.
 type input struct {
-	ctx     context.Context //nolint:containedctx // one call's
+	ctx     context.Context // of the one call that it serves
 	file    string
 	src     *pushback
 	r       *bufio.Reader // over src

@@ -141,6 +141,9 @@ func clusterRollout(t *testing.T, c *realtools.Cluster, registry string) {
 	uid := c.Do(t, "", append(in, "get", "deployment", "llm", "-o", "jsonpath={.metadata.uid}")...)
 	owner := fmt.Sprintf(", ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: llm, uid: %s, controller: true}]", uid)
 	c.Do(t, fmt.Sprintf(deployment, "ReplicaSet", "llm-1", owner, imageVolume(registry+"/team/strange:v1")), append(in, "apply", "-f", "-")...)
+	// A replica set of another model counts as long as it wants pods.
+	wantModels(t, g.scanned(t, exitAttestation, ours...), "verified Deployment/llm good:v2", "untrusted Deployment/llm strange:v1")
+	c.Do(t, "", append(in, "scale", "replicaset", "llm-1", "--replicas=0")...)
 	wantModels(t, g.scanned(t, 0, ours...), "verified Deployment/llm good:v2")
 
 	set := c.Do(t, "", append(in, "get", "replicaset", "llm-1", "-o", "jsonpath={.metadata.uid}")...)
@@ -153,6 +156,15 @@ func clusterRollout(t *testing.T, c *realtools.Cluster, registry string) {
 	}
 	wantModels(t, g.scanned(t, 0, "--namespace", "rollout", "--selector", "app=none", "--key", keyFile(t, "ours.pub")))
 	wantModels(t, g.scanned(t, 0, "--namespace", "rollout", "--list"), "not-checked Deployment/llm good:v2", "not-checked Deployment/llm strange:v1 pods=2")
+	// Helm keeps --namespace and --kube-context for itself, and says so in the
+	// environment.
+	for _, name := range []string{"helm3", "helm4"} {
+		h := newGuest(t, realtools.Path(t, name))
+		h.env = append(h.env, "KUBECONFIG="+c.Kubeconfig)
+		wantCode(t, "install", h.run(t, builtProgram(t), "plugin", "install", "helm"), 0)
+		wantModels(t, h.scanned(t, 0, "--namespace", "rollout", "--list"), "not-checked Deployment/llm good:v2", "not-checked Deployment/llm strange:v1 pods=2")
+		wantCode(t, name+" with another context", h.ours(t, "scan-cluster", "--list", "--kube-context", "none"), exitError, "none")
+	}
 	wantCode(t, "-n", g.ours(t, "scan-cluster", "--list", "-n", "rollout"), exitUsage, "hint: the namespace is named in full: kubectl weightseal scan-cluster --namespace NAME")
 }
 

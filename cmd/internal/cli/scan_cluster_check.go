@@ -72,12 +72,12 @@ func (c *clusterChecker) all(ctx context.Context, rows []workload.Row, bar *prog
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.opt.Concurrency)
-	any := map[string]bool{}
+	anything := map[string]bool{} // references that may stand for something else than a model
 	for _, r := range rows {
 		if key := r.Reference.Key(); !r.AnyContent {
-			any[key] = false // one place that is for models alone is enough
-		} else if _, known := any[key]; !known {
-			any[key] = true
+			anything[key] = false // one place that is for models alone is enough
+		} else if _, known := anything[key]; !known {
+			anything[key] = true
 		}
 	}
 	for _, r := range rows {
@@ -92,7 +92,7 @@ func (c *clusterChecker) all(ctx context.Context, rows []workload.Row, bar *prog
 		}
 		g.Go(func() error {
 			bar.say("verify", r.Reference.Registry)
-			done, err := c.one(gctx, r.Reference.Registry, any[key])
+			done, err := c.one(gctx, r.Reference.Registry, anything[key])
 			if err != nil {
 				return err
 			}

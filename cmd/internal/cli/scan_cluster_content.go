@@ -33,7 +33,7 @@ const (
 func (c *clusterChecker) content(ctx context.Context, ref string, look bool, v clusterVerdict) (clusterVerdict, error) {
 	store, tag, err := oci.Open(ref, c.opt)
 	if err != nil {
-		return v, nil //nolint:nilerr // the verdict stands
+		return v, ctx.Err() // the verdict stands
 	}
 	subject, manifest, err := resolve(ctx, store, tag)
 	if err == nil {

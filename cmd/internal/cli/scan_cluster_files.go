@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -43,7 +44,7 @@ func readManifests(ctx context.Context, s *streams, names []string, bar *progres
 func (w *foundWorkloads) path(ctx context.Context, name string, bar *progress) error {
 	info, err := os.Stat(name)
 	if err != nil {
-		return fail(exitUsage, fmt.Errorf("-f: %w", err), "")
+		return fail(exitUsage, fmt.Errorf("-f: %w", err))
 	}
 	if !info.IsDir() {
 		return w.file(ctx, name, bar)
@@ -84,7 +85,7 @@ func (w *foundWorkloads) file(ctx context.Context, name string, bar *progress) e
 	}
 	// A named pipe is what a shell's <(...) gives; other devices never end.
 	if !info.Mode().IsRegular() && info.Mode()&fs.ModeNamedPipe == 0 {
-		w.unreadable(name, "", fmt.Errorf("not a regular file"))
+		w.unreadable(name, "", errors.New("not a regular file"))
 		return nil
 	}
 	f, err := os.Open(name)
