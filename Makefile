@@ -15,7 +15,7 @@ DESTDIR ?=
 
 # Third-party programs that the tests run are built from tools/ into this folder.
 TOOLS      := $(shell tools/build -d)
-TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3 krew
+TEST_TOOLS := crane oras registry helm3 helm4 cosign2 cosign3 krew etcd kube-apiserver
 # Debian packages: Python with torch writes and loads the tests' checkpoints; the
 # race detector needs a C compiler. docker and kubectl are the clients only.
 TEST_PACKAGES := python3 python3-torch python3-numpy python3-h5py python3-joblib jq xz-utils 7z:p7zip-full,7zip \

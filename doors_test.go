@@ -101,6 +101,12 @@ func doors() []room {
 				append(signing(), ggcr, cobra)...),
 		},
 		{
+			name: "workload",
+			why:  "what a manifest names is found without asking anybody, so that a gate can use it too",
+			never: bans("what a manifest names is found without asking anybody, so that a gate can use it too",
+				append(signing(), ggcr, cobra, netHTTP)...),
+		},
+		{
 			name: "gate", ours: []string{"attest", "policy", "oci"},
 			why: "a gate verifies and decides; it never reads weights",
 		},

@@ -50,7 +50,7 @@ func newRoot(s *streams, h host) *cobra.Command {
 		cmd   *cobra.Command
 	}{
 		{"ship", newPush(s)}, {"ship", newPull(s)}, {"ship", newVerify(s)}, {"ship", newKeygen(s)},
-		{"look", newScan(s)}, {"look", newConvert(s)}, {"look", newInspect(s)}, {"look", newDiff(s)},
+		{"look", newScan(s)}, {"look", newScanCluster(s)}, {"look", newConvert(s)}, {"look", newInspect(s)}, {"look", newDiff(s)},
 		{"registry", newTags(s)}, {"registry", newLs(s)}, {"registry", newHistory(s)}, {"registry", newLogin(s)}, {"registry", newLogout(s)},
 		{"file", newSignBlob(s)}, {"file", newVerifyBlob(s)}, {"file", newAttestBlob(s)}, {"file", newVerifyBlobAttestation(s)},
 		{"", newPlugin(s, h)}, {"", newHelmDownload(s)}, {"", newDemo(s)}, {"", newVersion(s)},
