@@ -104,10 +104,10 @@ func (g *schemeGuard) awaitHTTPS(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err := g.untrusted.Load(); err != nil {
-		return err
+	if refused := g.untrusted.Load(); refused != nil {
+		return refused
 	}
-	return nil
+	return nil // not a nil pointer that is no nil error
 }
 
 func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -28,6 +28,7 @@ func TestPickleCases(t *testing.T) {
 	float := p2 + "ctorch._utils\n_rebuild_tensor_v2\n"
 	dtype := "cnumpy\ndtype\n" + text("f4") + "\x89\x88\x87R"
 	array := "cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+	oneArray := array + "(K\x01K\x01\x85" + dtype + "(K\x03" + text("<") + "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89C\x04abcdtb"
 	tests := []struct {
 		name, in string
 		want     scan.Verdict
@@ -62,7 +63,10 @@ func TestPickleCases(t *testing.T) {
 		{"extension", p2 + "\x82\x01.", scan.Unsafe, "WS-PICKLE-008"},
 		{"persistent id", p2 + text("x") + "Q.", scan.Unsafe, "WS-PICKLE-012"},
 		{"persistent id, popped", p2 + text("x") + "Q0N.", scan.Unsafe, "WS-PICKLE-012"},
-		{"array", "\x80\x03" + array + "(K\x01K\x01\x85" + dtype + "(K\x03" + text("<") + "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89C\x04abcdtb.", scan.Convertible, ""},
+		{"array", "\x80\x03" + oneArray + ".", scan.Convertible, ""},
+		{"array under a name with a NUL", "\x80\x03}" + text("a\x00b") + oneArray + "s.", scan.Review, "WS-TORCH-011"},
+		{"array under the name of the metadata", "\x80\x03}" + text("__metadata__") + oneArray + "s.", scan.Review, "WS-TORCH-011"},
+		{"arrays of one name", "\x80\x03}(" + text("a.b") + oneArray + text("a") + "}" + text("b") + oneArray + "su.", scan.Review, "WS-TORCH-011"},
 		{"array of an unknown byte order", "\x80\x03" + array + "(K\x01K\x01\x85" + dtype + "\x89C\x04abcdtb.", scan.Review, "WS-PICKLE-020"},
 		{"array, too short", "\x80\x03" + array + "(K\x01K\x02\x85" + dtype + "(K\x03" + text("<") + "NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89C\x04abcdtb.", scan.Review, "WS-PICKLE-020"},
 		{"array of objects", "\x80\x03" + array + "(K\x01K\x01\x85cnumpy\ndtype\n" + text("O8") + "\x89\x88\x87R\x89]Natb.", scan.Review, "WS-PICKLE-020"},

@@ -217,6 +217,16 @@ py/function py/repr py/type py/module loader_module python_function custom_impor
 // isVocabulary knows the files whose keys are the words that a tokenizer knows.
 var isVocabulary = words(`vocab.json added_tokens.json encoder.json`)
 
+// jsonpickle judges the members that jsonpickle acts on.
+func (c *configWalk) jsonpickle(key, s string, off int64) {
+	switch key {
+	case "py/reduce", "py/function", "py/repr":
+		c.r.add("WS-CONFIG-002", off, "%s: jsonpickle calls what it names", c.path())
+	case "py/object", "py/type", "py/module":
+		c.r.add("WS-CONFIG-001", off, "%s: jsonpickle imports %s", c.path(), clip(s))
+	}
+}
+
 // member judges a member of an object.
 func (c *configWalk) member(key, s string, kind byte, off int64) {
 	if kind == '0' && (c.under(inVocabulary) || isVocabulary(c.name) && len(c.stack) == 1) {
@@ -235,10 +245,6 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		if kind == '"' {
 			c.r.add("WS-CONFIG-001", off, "%s names %s, which instantiating the configuration calls", c.path(), clip(s))
 		}
-	case "py/reduce", "py/function", "py/repr":
-		c.r.add("WS-CONFIG-002", off, "%s: jsonpickle calls what it names", c.path())
-	case "py/object", "py/type", "py/module":
-		c.r.add("WS-CONFIG-001", off, "%s: jsonpickle imports %s", c.path(), clip(s))
 	case "custom_imports":
 		if kind != '0' {
 			c.r.add("WS-CONFIG-001", off, "%s makes the loader import what it lists", c.path())
@@ -292,6 +298,7 @@ func (c *configWalk) member(key, s string, kind byte, off int64) {
 		}
 	}
 	c.named(key, s, kind, off)
+	c.jsonpickle(key, s, off)
 	if kind == '"' && c.under(inWeightMap) && strings.Contains(c.name, ".index.") && outside(s) {
 		c.r.add("WS-CONFIG-006", off, "the tensor %s lies in %q", clip(key), clip(s))
 	}

@@ -122,11 +122,29 @@ func isArrayWrapper(v pickle.Value) bool {
 	return strings.HasPrefix(module, "joblib.numpy_pickle") && name == "NumpyArrayWrapper"
 }
 
+// unwritten finds a name of an array that safetensors cannot have, and why. A
+// torch checkpoint's names are checked by its codec.
+func unwritten(arrays []format.Tensor) (name, why string) {
+	seen := make(map[string]bool, len(arrays))
+	for _, a := range arrays {
+		switch {
+		case strings.Contains(a.Name, "\x00"):
+			return a.Name, "name with a NUL, where some readers would end it"
+		case a.Name == "__metadata__":
+			return a.Name, "name that is reserved in safetensors"
+		case seen[a.Name]:
+			return a.Name, "name that two arrays have once their keys are joined"
+		}
+		seen[a.Name] = true
+	}
+	return "", ""
+}
+
 // arraysConvert asks the codec whether the arrays of a pickle, perhaps
 // compressed, convert, and records why not. It is false where the file is no
 // pickle of arrays at all.
 func arraysConvert(r *report, b model.Blob) bool {
-	_, err := joblib.Open(b, b.Size(), joblib.Limits{Pickle: pickleLimits(b)})
+	arrays, err := joblib.Open(b, b.Size(), joblib.Limits{Pickle: pickleLimits(b)})
 	var (
 		unsupported *format.UnsupportedError
 		forbidden   *numpy.ForbiddenError
@@ -134,6 +152,9 @@ func arraysConvert(r *report, b model.Blob) bool {
 	)
 	switch {
 	case err == nil:
+		if name, why := unwritten(arrays.Tensors); why != "" {
+			r.add("WS-TORCH-011", -1, "%q: %s", clip(name), why)
+		}
 	case errors.As(err, &unsupported):
 		r.add("WS-TORCH-008", -1, "%v", err)
 	case errors.As(err, &forbidden):

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -100,7 +101,7 @@ func (e *extractor) container(place, list string, c map[string]any) {
 		}
 		return
 	}
-	argv := append(command, args...)
+	argv := slices.Concat(command, args)
 	if len(command) == 0 && image != "" {
 		// The image's own program, which often gave the image its name.
 		argv = append([]word{{place: join(place, "image"), text: imageProgram(image)}}, argv...)

@@ -33,7 +33,7 @@ func parseYAML(doc []byte, first int) (v any, line int, err error) {
 	y := &yamlValues{first: first}
 	v, err = y.value(&root, 0)
 	if err != nil {
-		var at *atLine
+		var at *lineError
 		if errors.As(err, &at) {
 			return nil, at.line, at.err
 		}
@@ -42,14 +42,14 @@ func parseYAML(doc []byte, first int) (v any, line int, err error) {
 	return v, first + max(root.Content[0].Line, 1) - 1, nil
 }
 
-// atLine is an error and the line of its document.
-type atLine struct {
+// lineError is an error and the line of its document.
+type lineError struct {
 	line int
 	err  error
 }
 
-func (e *atLine) Error() string { return e.err.Error() }
-func (e *atLine) Unwrap() error { return e.err }
+func (e *lineError) Error() string { return e.err.Error() }
+func (e *lineError) Unwrap() error { return e.err }
 
 // yamlValues turns nodes into values, and counts them: an alias is counted
 // again each time it is followed.
@@ -58,7 +58,7 @@ type yamlValues struct {
 }
 
 func (y *yamlValues) fail(n *yaml.Node, err error) error {
-	return &atLine{y.first + n.Line - 1, err}
+	return &lineError{y.first + n.Line - 1, err}
 }
 
 func (y *yamlValues) value(n *yaml.Node, depth int) (any, error) {

@@ -15,7 +15,7 @@ import (
 // pgp makes a key of OpenPGP in a home, and the keyring that Helm reads.
 func pgp(t *testing.T, user string) (env []string, keyring string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gpg") // its sockets want a short path
+	dir, err := os.MkdirTemp("", "gpg") //nolint:usetesting // its sockets want a short path
 	if err != nil {
 		t.Fatal(err)
 	}

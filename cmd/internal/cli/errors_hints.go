@@ -33,7 +33,7 @@ func lastHints(f *failure, called string) []string {
 	case exitUsage:
 		return []string{called + " --help"}
 	case exitPolicy:
-		return policyHints(f.err, called)
+		return policyHints(called)
 	case exitLossy:
 		return []string{"see what the file is: weightseal scan SOURCE; when it was downloaded, download it again"}
 	case exitAttestation:
@@ -101,7 +101,7 @@ func registryHints(err error) []string {
 	return []string{"run it again; when it stays, ask who runs the registry about: " + answer.Method + " " + policy.ShellQuote(answer.URL)}
 }
 
-func policyHints(err error, called string) []string {
+func policyHints(called string) []string {
 	switch {
 	case strings.HasSuffix(called, " diff"):
 		return []string{"all of them: --limit 0 --output json"}

@@ -50,7 +50,7 @@ var numbered = regexp.MustCompile(`^(.*?)(0|[1-9][0-9]{0,8})$`)
 // splitNumber takes the number off the end of a part; -1 when there is none.
 func splitNumber(part string) (prefix string, number int) {
 	m := numbered.FindStringSubmatch(part)
-	if m == nil || m[1] != "" && isDigit(m[1][len(m[1])-1]) {
+	if len(m) < 3 || m[1] != "" && isDigit(m[1][len(m[1])-1]) {
 		return part, -1
 	}
 	n, err := strconv.Atoi(m[2])

@@ -117,7 +117,7 @@ func (w *foundWorkloads) manifest(ctx context.Context, name string, r io.Reader)
 
 // joined takes errors.Join apart.
 func joined(err error) []error {
-	if list, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // this level only
+	if list, ok := err.(interface{ Unwrap() []error }); ok { // this level only
 		return list.Unwrap()
 	}
 	if err != nil {

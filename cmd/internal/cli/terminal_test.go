@@ -34,7 +34,7 @@ func newTerminal(t *testing.T, columns, rows int) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sockets, err := os.MkdirTemp("", "ws") // a socket's path may not be long
+	sockets, err := os.MkdirTemp("", "ws") //nolint:usetesting // a socket's path may not be long
 	if err != nil {
 		t.Fatal(err)
 	}
