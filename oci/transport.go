@@ -104,10 +104,10 @@ func (g *schemeGuard) awaitHTTPS(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if refused := g.untrusted.Load(); refused != nil {
-		return refused
+	if g.untrusted.Load() == nil {
+		return nil
 	}
-	return nil // not a nil pointer that is no nil error
+	return g.untrusted.Load()
 }
 
 func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
