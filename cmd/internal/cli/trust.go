@@ -116,7 +116,7 @@ func publicKey(s *streams, name string) (attest.PublicKey, error) {
 		pub, err = attest.LoadPublicKey(name)
 	}
 	if err != nil {
-		err = fail(exitUsage, fmt.Errorf("--key %s: %w", name, err), "give the public half: cosign.pub")
+		err = fail(exitUsage, fmt.Errorf("--key %s: %w", name, err), "give the public half: --key cosign.pub")
 	}
 	return pub, err
 }
