@@ -50,8 +50,8 @@ type authFile struct {
 // registry: docker keeps credentials by registry, podman also by namespace.
 func (a authFile) Resolve(target authn.Resource) (authn.Authenticator, error) {
 	data, err := readFile(a.path, maxAuthFile)
-	if errors.Is(err, fs.ErrNotExist) && !a.must {
-		return authn.Anonymous, nil
+	if !a.must && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
+		return authn.Anonymous, nil // somebody else's home holds no credentials of ours
 	}
 	if err != nil {
 		return nil, err

@@ -22,8 +22,6 @@ import (
 	"github.com/weightseal/weightseal/internal/realtools"
 )
 
-const checkout = "../../.."
-
 // docPages are the pages that TestDocs runs.
 func docPages() []string {
 	return []string{"README.md", "CONTRIBUTING.md", "docs/tutorial.md", "docs/scanner.md", "docs/statement.md"}

@@ -14,6 +14,9 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
+// checkout is the top of it, from here.
+const checkout = "../../.."
+
 // TestReference: docs/reference has a page for each command and man has its
 // manual page, both as the commands themselves say; -update writes them.
 func TestReference(t *testing.T) {
