@@ -141,7 +141,7 @@ func runScanCluster(ctx context.Context, s *streams, o *scanClusterOptions) erro
 	if o.output == "json" {
 		err = printJSON(s.out, report)
 	} else {
-		err = printCluster(s.out, report)
+		err = printCluster(s.page(), report)
 	}
 	if err != nil {
 		return err
