@@ -46,6 +46,10 @@ func (r *report) add(rule string, off int64, format string, args ...any) *Findin
 
 func (r *report) keep(f Finding) *Finding {
 	r.atLeast(f.Verdict)
+	// Two ways into the same bytes find the same: it is said once.
+	if i := slices.IndexFunc(r.findings, f.same); i >= 0 {
+		return &r.findings[i]
+	}
 	if len(r.findings) >= maxFindings {
 		// A worse finding takes the place of a milder one, so that the
 		// reason for the verdict is always listed.

@@ -57,6 +57,13 @@ type Finding struct {
 	Verdict  Verdict `json:"verdict"` // the least that this finding makes of the file
 }
 
+// same says whether another finding says the same of the same place. Without an
+// offset the place is not known, and neither is that it is the same.
+func (f Finding) same(o Finding) bool {
+	return f.Offset != nil && o.Offset != nil && *f.Offset == *o.Offset &&
+		f.Rule == o.Rule && f.Inner == o.Inner && f.Message == o.Message
+}
+
 // FileReport is the judgement on one file.
 type FileReport struct {
 	Path     string       `json:"path"`

@@ -191,12 +191,14 @@ func classifyWorld(err error) (int, []string) {
 		return exitInterrupted, nil
 	case errors.As(err, &unknown):
 		return exitUsage, []string{oneOfHint("policy", unknown.Name, unknown.Known)}
+	case errors.Is(err, model.ErrNotFollowed):
+		return exitError, []string{"a copy has files in place of links: cp -rL SOURCE COPY"}
 	case errors.Is(err, model.ErrChanged):
 		return exitError, []string{"try again when nobody writes to it"}
 	case errors.As(err, &reference):
 		return exitUsage, []string{"a reference is REGISTRY/REPOSITORY:TAG, or oci:DIR:TAG for a layout on disk"}
 	case errors.Is(err, oci.ErrUnauthorized):
-		return exitNetwork, []string{"log in first: " + loginCommand(err)}
+		return exitNetwork, unauthorizedHints(err)
 	case errors.As(err, new(*oci.HelperError)):
 		return exitError, []string{"docker's config.json names this helper (credsStore, credHelpers): install it, or give another file: --registry-config FILE"}
 	case errors.As(err, &network), errors.Is(err, oci.ErrNotFound):

@@ -105,8 +105,6 @@ func policyHints(called string) []string {
 	switch {
 	case strings.HasSuffix(called, " diff"):
 		return []string{"all of them: --limit 0 --output json"}
-	case strings.HasSuffix(called, " scan"):
-		return []string{"what each rule means: " + toolURI + "/blob/main/docs/rules.md", "what is acceptable, for a colleague to sign: --write-baseline baseline.json"}
 	case strings.HasSuffix(called, " push"):
 		return []string{"see every file's decision: --dry-run"}
 	}
@@ -150,11 +148,28 @@ func loginCommand(err error) string {
 	return "weightseal login REGISTRY"
 }
 
+// dockerHub is the host of a reference that names none, as docker has it.
+const dockerHub = "index.docker.io"
+
+const withoutRegistry = "a reference without a registry is one of Docker Hub; another is written REGISTRY/REPOSITORY:TAG"
+
+// unauthorizedHints are for a registry that wants to know who asks.
+func unauthorizedHints(err error) []string {
+	hints := []string{"log in first: " + loginCommand(err)}
+	if registryHost(err) == dockerHub {
+		hints = append(hints, withoutRegistry)
+	}
+	return hints
+}
+
 // unreachableHints are for a registry that does not answer.
 func unreachableHints(err error) []string {
 	host := registryHost(err)
 	if host == "" {
 		return []string{"is the registry's name right, and does it answer?"}
+	}
+	if host == dockerHub {
+		return []string{withoutRegistry, "does it answer? curl -sS https://" + dockerHub + "/v2/"}
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && errors.Is(err, syscall.ECONNREFUSED) {

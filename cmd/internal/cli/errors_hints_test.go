@@ -59,6 +59,7 @@ func TestEveryErrorHasAHint(t *testing.T) {
 		{"scan a --zzzzzz", "weightseal scan --help"},
 		{"scan a -z", "weightseal scan --help"},
 		{"scan DIR --color blue", "--color auto"},
+		{"scan FILE", "weightseal convert FILE OUT"},
 		{"scan DIR --output jason", "did you mean: --output json"},
 		{"scan DIR --progress life", "--progress"},
 		{"scan DIR --fail-on sometimes", "--fail-on review"},
@@ -146,7 +147,7 @@ func TestEveryErrorHasAHint(t *testing.T) {
 				}
 			}
 			want := c.want
-			if strings.HasPrefix(want, "did you mean: DIR/") || strings.HasPrefix(want, "weightseal login") {
+			if strings.HasPrefix(want, "did you mean: DIR/") || strings.HasPrefix(want, "weightseal login") || strings.HasPrefix(want, "weightseal convert FILE") {
 				want = names.Replace(want)
 			}
 			all := strings.Join(hints, "\n")

@@ -421,12 +421,16 @@ func refusal(s *streams, output string, d *policy.Decision) error {
 			return err
 		}
 	}
+	p := s.errPage()
+	together := leftOut(refused)
 	for _, f := range refused {
-		p := s.errPage()
 		fmt.Fprintf(p, "%s %s: %s\n", p.paint(bad, "refused:"), printable(f.Path), printable(f.Reason))
-		if f.Hint != "" {
+		if f.Hint != "" && !slices.Contains(together, f.Path) {
 			fmt.Fprintf(p, "%s %s\n", p.paint(doubtful, "hint:"), printable(f.Hint))
 		}
+	}
+	if len(together) > 0 {
+		fmt.Fprintf(p, "%s leave them out: --exclude %s\n", p.paint(doubtful, "hint:"), printable(quoted(together, " --exclude ")))
 	}
 	code := exitError
 	switch d.Worst() {
@@ -439,6 +443,21 @@ func refusal(s *streams, output string, d *policy.Decision) error {
 		code: code, err: fmt.Errorf("policy %s refuses %s of %d; nothing was uploaded", d.Policy, plural(len(refused), "file"), len(d.Files)),
 		aided: slices.ContainsFunc(refused, func(f policy.FileDecision) bool { return f.Hint != "" }),
 	}
+}
+
+// leftOut are the files that a push can do without, where there are several: one
+// hint for all of them can be pasted.
+func leftOut(refused []policy.FileDecision) []string {
+	var paths []string
+	for _, f := range refused {
+		if f.Hint == "leave it out: --exclude "+policy.ShellQuote(f.Path) {
+			paths = append(paths, f.Path)
+		}
+	}
+	if len(paths) < 2 {
+		return nil
+	}
+	return paths
 }
 
 // plural counts things: 1 file, 2 files, 2 entries.

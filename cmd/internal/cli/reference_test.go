@@ -26,6 +26,7 @@ func TestReference(t *testing.T) {
 	root.InitDefaultCompletionCmd("bash")
 	visit(root, func(c *cobra.Command) {
 		c.DisableAutoGenTag = true
+		c.Long = verbatim(c.Long)
 		// The tree is not run, so what running it adds is added here.
 		c.InitDefaultHelpFlag()
 	})
@@ -47,6 +48,27 @@ func visit(c *cobra.Command, f func(*cobra.Command)) {
 	for _, sub := range c.Commands() {
 		visit(sub, f)
 	}
+}
+
+// verbatim makes blocks of the indented lines of a help text: Markdown, which
+// manual pages are made from too, takes two spaces for nothing and four, after an
+// empty line, for lines that stay as they are.
+func verbatim(long string) string {
+	var b strings.Builder
+	empty := true
+	for line := range strings.Lines(long) {
+		if strings.HasPrefix(line, "  ") {
+			if !empty {
+				b.WriteString("\n")
+			}
+			line = "  " + line
+			empty = true // the next one belongs to it
+		} else {
+			empty = strings.TrimSpace(line) == ""
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 func referencePage(t *testing.T, c *cobra.Command) string {

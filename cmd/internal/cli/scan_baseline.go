@@ -61,7 +61,7 @@ func readBaseline(path string) (*baseline, error) {
 	}
 	bl, err := parseBaseline(path, b)
 	if err != nil {
-		return nil, usage("docs/scanner.md describes the file", "--baseline %s: %w", path, err)
+		return nil, usage("what the file holds: "+toolURI+"/blob/main/docs/scanner.md#what-does-not-count", "--baseline %s: %w", path, err)
 	}
 	return bl, nil
 }

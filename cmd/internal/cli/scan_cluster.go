@@ -141,7 +141,7 @@ func runScanCluster(ctx context.Context, s *streams, o *scanClusterOptions) erro
 	if o.output == "json" {
 		err = printJSON(s.out, report)
 	} else {
-		err = printCluster(s.out, report)
+		err = printCluster(s.page(), report)
 	}
 	if err != nil {
 		return err
@@ -223,6 +223,12 @@ func (r *clusterReport) failure(o *scanClusterOptions) error {
 	if r.Summary.States[stateUnreachable] > 0 {
 		hints = append(hints, "models of private registries need a login on this machine too: docker login REGISTRY")
 	}
+	if r.Summary.States[stateUnsupported] > 0 {
+		hints = append(hints, "only what is in a registry can be verified: weightseal push SOURCE REGISTRY/REPOSITORY:TAG --key cosign.key, and name that")
+	}
+	if ref := r.unproven(); ref != "" {
+		hints = append(hints, "see what is attached: weightseal inspect "+policy.ShellQuote(ref))
+	}
 	err := fmt.Errorf("%s of %d not verified", plural(r.Summary.NotVerified, "model reference"), r.Summary.References)
 	switch {
 	case r.ExitCode == exitError:
@@ -234,6 +240,16 @@ func (r *clusterReport) failure(o *scanClusterOptions) error {
 		err = fmt.Errorf("%w, %d of them by policy %s", err, r.Summary.Failed, o.policyName())
 	}
 	return fail(r.ExitCode, err, hints...)
+}
+
+// unproven is the first model in a registry that no trusted statement speaks for.
+func (r *clusterReport) unproven() string {
+	for _, m := range r.Models {
+		if m.State == stateUnsigned || m.State == stateUntrusted {
+			return m.Reference
+		}
+	}
+	return ""
 }
 
 func (o *scanClusterOptions) policyName() string {

@@ -3,10 +3,8 @@ package cli
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/weightseal/weightseal/policy"
 	"github.com/weightseal/weightseal/workload"
@@ -126,14 +124,14 @@ func (r *clusterReport) count(counts map[string]bool, verdicts map[string]*clust
 }
 
 // printCluster writes the report for people at a terminal.
-func printCluster(out io.Writer, r *clusterReport) error {
+func printCluster(out *page, r *clusterReport) error {
 	if len(r.Models) > 0 {
-		w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "STATE\tMODEL\tWORKLOAD\tWHERE")
+		t := newTable(column{title: "STATE"}, column{title: "MODEL", cut: cutMiddle, least: 24},
+			column{title: "WORKLOAD", cut: cutMiddle, least: 16}, column{title: "WHERE", cut: cutEnd, least: 12, first: true, drop: 1})
 		for _, m := range r.Models {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.stateText(), oneLine(m.Reference), oneLine(workloadText(m.Workload)), oneLine(m.where()))
+			t.row(styled(stateStyle(m.State), m.stateText()), text(m.Reference), text(workloadText(m.Workload)), text(m.where()))
 		}
-		if err := w.Flush(); err != nil {
+		if err := t.print(out); err != nil {
 			return err
 		}
 	}
@@ -143,7 +141,8 @@ func printCluster(out io.Writer, r *clusterReport) error {
 			continue
 		}
 		told[m.key()] = true
-		fmt.Fprintf(out, "\n%s  %s\n  %s\n", m.State, oneLine(m.Reference), oneLine(m.Detail))
+		fmt.Fprintf(out, "\n%s  %s\n", out.paint(stateStyle(m.State), m.State), oneLine(m.Reference))
+		out.paragraph("  ", oneLine(m.Detail))
 	}
 	if len(r.Unread) > 0 {
 		fmt.Fprintln(out)
@@ -153,6 +152,19 @@ func printCluster(out io.Writer, r *clusterReport) error {
 	}
 	_, err := fmt.Fprintf(out, "%s%s\n", map[bool]string{true: "", false: "\n"}[len(r.Models)+len(r.Unread) == 0], r.Summary.text())
 	return err
+}
+
+// stateStyle is the style of a state: green is only what is verified.
+func stateStyle(state string) style {
+	switch state {
+	case stateVerified:
+		return good
+	case stateFailed, stateUnsigned, stateUntrusted, stateInvalid:
+		return bad
+	case stateUnsupported, stateUnreachable:
+		return doubtful
+	}
+	return faint
 }
 
 // key is the same for references that lead to the same artifact.

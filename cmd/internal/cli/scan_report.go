@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/weightseal/weightseal/model"
+	"github.com/weightseal/weightseal/policy"
 	"github.com/weightseal/weightseal/scan"
 )
 
@@ -249,11 +250,30 @@ func (o *scanOutput) err() error {
 	}
 	switch {
 	case o.Counted >= o.FailOn:
-		return fail(exitPolicy, fmt.Errorf("the verdict is %s (--fail-on %s)", o.Counted, o.FailOn))
+		return fail(exitPolicy, fmt.Errorf("the verdict is %s (--fail-on %s)", o.Counted, o.FailOn), o.hints()...)
 	case len(unread) > 0:
 		return fail(exitError, errors.Join(unread...))
 	}
 	return nil
+}
+
+// hints say what comes after a verdict. One that only asks for a conversion is
+// helped by the command for it, and what is unsafe cannot be accepted.
+func (o *scanOutput) hints() []string {
+	rules := "what each rule means: " + toolURI + "/blob/main/docs/rules.md"
+	switch {
+	case o.Counted == scan.Convertible && len(o.Sources) == 1 && o.Sources[0].Source != stdinName:
+		source := policy.ShellQuote(o.Sources[0].Source)
+		return []string{
+			"convert it: weightseal convert " + source + " OUT, or on the way into a registry: weightseal push " + source + " REF --key cosign.key",
+			"accept what can become safetensors: --fail-on review",
+		}
+	case o.Counted == scan.Convertible:
+		return []string{"accept what can become safetensors: --fail-on review"}
+	case o.Counted == scan.Unsafe:
+		return []string{rules}
+	}
+	return []string{rules, "accept findings until a day, each with an owner and a reason: --write-baseline baseline.yaml writes the draft"}
 }
 
 // notes are the sentences about what does not count, for people.

@@ -171,7 +171,7 @@ func (c *checkedModel) deep(ctx context.Context, bar *progress) ([]attest.Check,
 		return nil, mismatch("weights digest", got, c.predicate.WeightsDigest)
 	}
 	return []attest.Check{{Name: attest.ContentsCheck, Done: true,
-		Detail: fmt.Sprintf("headers and tensors of %d files read from the registry; weights digest %s", len(byFile), c.predicate.WeightsDigest)}}, nil
+		Detail: fmt.Sprintf("headers and tensors of %s read from the registry; weights digest %s", plural(len(byFile), "file"), c.predicate.WeightsDigest)}}, nil
 }
 
 func (c *checkedModel) deepFile(ctx context.Context, f oci.File, want *attest.SafetensorsInfo, bar *progress) ([]safetensors.TensorDigest, error) {
