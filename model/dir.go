@@ -79,7 +79,12 @@ func (d *dir) walk(ctx context.Context, homes []string, rel string, entries []En
 			continue
 		}
 		if err := CheckPath(p); err != nil {
-			return nil, fmt.Errorf("%w; rename the file or leave it out", err)
+			err = fmt.Errorf("%w; rename the file or leave it out", err)
+			if all == nil {
+				return nil, err
+			}
+			entries = append(entries, all.refused(p, err))
+			continue
 		}
 		if item.IsDir() {
 			entries, err = d.walk(ctx, homes, p, entries, all)

@@ -13,16 +13,18 @@ import (
 const lookers = 8
 
 // Load lists a source and looks at the first bytes of each file (and the
-// directory of archives). Paths that CheckPaths refuses are an error, and so is
-// a file that cannot be read.
+// directory of archives). Paths that CheckPaths refuses are an error, unless
+// the source says so itself (Entry.Refused), and so is a file that cannot be read.
 func Load(ctx context.Context, name string, src Source) (*Model, error) {
 	entries, err := src.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", name, err)
 	}
-	paths := make([]string, len(entries))
-	for i, e := range entries {
-		paths[i] = e.Path
+	paths := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if !e.Refused {
+			paths = append(paths, e.Path)
+		}
 	}
 	if err := CheckPaths(paths); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -32,6 +32,9 @@ type Entry struct {
 	Digest string
 	// Link is the target of a symbolic link that was followed.
 	Link string
+	// Refused is set only in a Survey: no model may have this path, or not beside
+	// the others, and Survey.Broken says why.
+	Refused bool
 }
 
 // Source is where a model's files come from.

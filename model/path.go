@@ -121,27 +121,42 @@ func CheckPaths(paths []string) error {
 		if err := CheckPath(p); err != nil {
 			return err
 		}
-		key := fold(p)
-		if other, twice := seen[key]; twice {
-			if other == p {
-				return fmt.Errorf("%w: %q is there twice", ErrPath, clip(p))
-			}
-			if caseFold(other) == caseFold(p) {
-				return fmt.Errorf("%w: %q and %q differ in case only", ErrPath, clip(other), clip(p))
-			}
-			return fmt.Errorf("%w: %+q and %+q are one name to some systems: they differ in how characters are composed, or in invisible ones", ErrPath, clip(other), clip(p))
+		if err := checkTwice(seen, p); err != nil {
+			return err
 		}
-		seen[key] = p
+		seen[fold(p)] = p
 	}
 	for _, p := range paths {
-		key := fold(p)
-		for i, c := range key {
-			if c != '/' {
-				continue
-			}
-			if other, ok := seen[key[:i]]; ok {
-				return fmt.Errorf("%w: %q is a file and the directory of %q", ErrPath, clip(other), clip(p))
-			}
+		if err := checkBelow(seen, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkTwice says whether a path is one of those that were seen, to some system.
+func checkTwice(seen map[string]string, p string) error {
+	other, twice := seen[fold(p)]
+	switch {
+	case !twice:
+		return nil
+	case other == p:
+		return fmt.Errorf("%w: %q is there twice", ErrPath, clip(p))
+	case caseFold(other) == caseFold(p):
+		return fmt.Errorf("%w: %q and %q differ in case only", ErrPath, clip(other), clip(p))
+	}
+	return fmt.Errorf("%w: %+q and %+q are one name to some systems: they differ in how characters are composed, or in invisible ones", ErrPath, clip(other), clip(p))
+}
+
+// checkBelow says whether a file that was seen is the directory of a path.
+func checkBelow(seen map[string]string, p string) error {
+	key := fold(p)
+	for i, c := range key {
+		if c != '/' {
+			continue
+		}
+		if other, ok := seen[key[:i]]; ok {
+			return fmt.Errorf("%w: %q is a file and the directory of %q", ErrPath, clip(other), clip(p))
 		}
 	}
 	return nil

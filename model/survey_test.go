@@ -61,3 +61,33 @@ func TestLook(t *testing.T) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 }
+
+// Paths that no model may have do not keep a survey from the others.
+func TestLookRefuses(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	names := []string{"A.pkl", "Z.pkl", "a.pkl", "c:d.pkl", "e\x1b[31m.pkl", "f\xff.pkl"}
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(root, name), []byte("text"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := model.Look(t.Context(), model.Dir(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, e := range s.Entries {
+		paths = append(paths, e.Path)
+		refused := !slices.Contains([]string{"A.pkl", "Z.pkl"}, e.Path)
+		if refused != e.Refused || refused != errors.Is(s.Broken[e.Path], model.ErrPath) {
+			t.Errorf("%q: refused %t: %v", e.Path, e.Refused, s.Broken[e.Path])
+		}
+	}
+	if !slices.Equal(paths, names) {
+		t.Errorf("got %q, want %q", paths, names)
+	}
+	if _, err := model.Load(t.Context(), "m", model.Dir(root)); !errors.Is(err, model.ErrPath) {
+		t.Errorf("Load: %v, want ErrPath", err)
+	}
+}

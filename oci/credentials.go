@@ -245,6 +245,10 @@ type authDocument struct {
 
 func readAuthDocument(path string) (*authDocument, error) {
 	doc := &authDocument{path: path, fields: map[string]json.RawMessage{}, auths: map[string]json.RawMessage{}}
+	// A pipe would block where nothing can interrupt it, and be replaced.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file, and is left as it is")}
+	}
 	data, err := readFile(path, maxAuthFile)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(data)) == 0 {
 		return doc, nil
@@ -354,5 +358,15 @@ func CheckLogin(ctx context.Context, registry string, opt Options) error {
 		method: http.MethodGet, want: []int{http.StatusOK},
 		url: &url.URL{Scheme: "https", Host: host, Path: "/v2/"},
 	}, MaxManifest)
+	if e := new(RegistryError); errors.As(err, &e) && opt.Password != "" && saysPassword(e.Code+e.Message, opt) {
+		e.Code, e.Message = "", "(it repeats the password, so what it says is left out)"
+	}
 	return err
+}
+
+// saysPassword says whether an answer has the password in it, as it is or as it
+// was sent: an error ends up in logs.
+func saysPassword(answer string, opt Options) bool {
+	return strings.Contains(answer, opt.Password) ||
+		strings.Contains(answer, base64.StdEncoding.EncodeToString([]byte(opt.Username+":"+opt.Password)))
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,6 +137,43 @@ func TestLoginThroughLink(t *testing.T) {
 	}
 	if data, err := os.ReadFile(filepath.Join(dir, "real", "config.json")); err != nil || !strings.Contains(string(data), "registry.example") {
 		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// A registry that repeats the password does not get it into an error.
+func TestCheckLoginHidesPassword(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(*http.Request) string{
+		"as it is":    func(*http.Request) string { return `{"errors":[{"code":"DENIED","message":"not secret"}]}` },
+		"as it came":  func(r *http.Request) string { return "you said " + r.Header.Get("Authorization") },
+		"in the code": func(*http.Request) string { return `{"errors":[{"code":"secret","message":"no"}]}` },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				_, _ = io.WriteString(w, answer(r))
+			}))
+			t.Cleanup(srv.Close)
+			err := oci.CheckLogin(t.Context(), srv.Listener.Addr().String(), oci.Options{PlainHTTP: true, Username: "user", Password: "secret"})
+			checkError(t, err, is(oci.ErrUnauthorized), says("left out"))
+			if err != nil && (strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "dXNlcjpzZWNyZXQ=")) {
+				t.Errorf("the password is in the error: %v", err)
+			}
+		})
+	}
+}
+
+// What is no regular file is not read, so that nothing blocks, and stays.
+func TestLoginNoFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := oci.SaveLogin(dir, "registry.example", "user", "secret"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := oci.RemoveLogin(os.DevNull, "registry.example"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("error %v", err)
 	}
 }
 

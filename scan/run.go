@@ -139,6 +139,9 @@ func (s Scanner) scanFile(ctx context.Context, m *model.Model, f model.File) Fil
 		if errors.Is(err, model.ErrNotFollowed) {
 			ru = ruleByID("WS-LINK-001")
 		}
+		if errors.Is(err, model.ErrPath) {
+			ru.Fix = "rename the file: no model can have this path, so it was not read"
+		}
 		fr.Err = fmt.Errorf("%s: %w", f.Path, err)
 		fr.Verdict = max(fr.Verdict, Unknown)
 		fr.Findings = append(fr.Findings, Finding{Rule: ru.ID, Severity: ru.Severity, Verdict: ru.Verdict,

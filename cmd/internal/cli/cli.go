@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -74,6 +75,8 @@ func run(ctx context.Context, args []string, s *streams) int {
 	if h.debug {
 		fmt.Fprintf(s.err, "debug: %s %s, called as %s\n", program, buildVersion(), h.name)
 	}
+	out := &sink{Writer: s.out}
+	s.out = out
 	root := newRoot(s, h)
 	root.SetArgs(h.args)
 	root.SetIn(s.in)
@@ -83,7 +86,36 @@ func run(ctx context.Context, args []string, s *streams) int {
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = fail(exitInterrupted, errors.New("interrupted"))
 	}
+	if err == nil {
+		err = out.failed()
+	}
 	return report(s, err, cmd.CommandPath())
+}
+
+// sink remembers the first write that failed: output that nobody got, because a
+// disk is full, is no success.
+type sink struct {
+	io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (w *sink) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.err == nil {
+			w.err = err
+		}
+	}
+	return n, err
+}
+
+func (w *sink) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
 }
 
 // isTerminal says whether a stream is a terminal that shows colours and moves

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
@@ -257,10 +258,13 @@ func nextSteps(err error) []string {
 // are escaped, apart from the newlines that our own messages have, and so are
 // the characters that nobody sees but that change what is seen.
 func printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return isControl(r) || isInvisible(r) }) >= 0 {
+	if !utf8.ValidString(s) || strings.IndexFunc(s, func(r rune) bool { return isControl(r) || isInvisible(r) }) >= 0 {
 		var b strings.Builder
-		for _, r := range s {
+		for i, r := range s {
+			_, size := utf8.DecodeRuneInString(s[i:])
 			switch {
+			case r == utf8.RuneError && size == 1: // a byte of no character
+				fmt.Fprintf(&b, "\\x%02x", s[i])
 			case isControl(r):
 				fmt.Fprintf(&b, "\\x%02x", r)
 			case isInvisible(r):

@@ -67,41 +67,45 @@ func runHistory(ctx context.Context, s *streams, ref string, o *historyOptions) 
 		return err
 	}
 	list := newLister(store, trusted, opt.Concurrency)
-	versions, err := list.history(ctx)
+	versions, unread, err := list.history(ctx)
 	if err != nil {
 		return err
 	}
 	if oci.NamesVersion(ref) {
+		unread = nil // what is newer or older than that version is not known
 		if versions, err = list.upTo(ctx, versions, id); err != nil {
 			return err
 		}
 	}
-	return printHistory(s, o.output, repositoryName(store), versions)
+	return printHistory(s, o.output, repositoryName(store), versions, unread)
 }
 
-// history gives all versions, newest first.
-func (l *lister) history(ctx context.Context) ([]*version, error) {
+// history gives all versions, newest first, and the tags behind which none
+// could be read.
+func (l *lister) history(ctx context.Context) (versions, unread []*version, err error) {
 	tags, err := listTags(ctx, l.store, false)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	tagged, err := l.tags(ctx, tags)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var versions []*version
 	seen := map[string]bool{}
 	for _, v := range tagged {
-		if !seen[v.Digest] && v.Digest != "" {
+		switch {
+		case v.Digest == "":
+			unread = append(unread, v)
+		case !seen[v.Digest]:
 			seen[v.Digest] = true
 			versions = append(versions, v)
 		}
 	}
 	if versions, err = l.withBases(ctx, versions, seen); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	newestFirst(versions)
-	return versions, nil
+	return versions, unread, nil
 }
 
 // withBases adds the manifests without a tag that others were made from, as
@@ -243,7 +247,7 @@ type historyEntry struct {
 	Changes *changes `json:"changes"` // null for the first version
 }
 
-func printHistory(s *streams, output, repository string, versions []*version) error {
+func printHistory(s *streams, output, repository string, versions, unread []*version) error {
 	entries := make([]historyEntry, len(versions))
 	for i, v := range versions {
 		entries[i].version = v
@@ -256,14 +260,32 @@ func printHistory(s *streams, output, repository string, versions []*version) er
 			SchemaVersion int            `json:"schemaVersion"`
 			Repository    string         `json:"repository"`
 			Versions      []historyEntry `json:"versions"`
-		}{1, repository, entries})
+			Unread        []unreadTag    `json:"unread,omitempty"`
+		}{1, repository, entries, unreadTags(unread)})
 	}
 	p := s.page()
 	fmt.Fprintln(p, oneLine(repository))
 	for _, e := range entries {
 		e.print(p)
 	}
+	for _, u := range unreadTags(unread) {
+		fmt.Fprintf(p, "\n%s\n  not read   %s\n", p.paint(strong, oneLine(u.Tag)), oneLine(u.Problem))
+	}
 	return nil
+}
+
+// unreadTag is a tag behind which no version could be read.
+type unreadTag struct {
+	Tag     string `json:"tag"`
+	Problem string `json:"problem"`
+}
+
+func unreadTags(unread []*version) []unreadTag {
+	var out []unreadTag
+	for _, v := range unread {
+		out = append(out, unreadTag{strings.Join(v.Tags, ", "), v.Problem})
+	}
+	return out
 }
 
 func (e *historyEntry) print(p *page) {

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"unicode/utf16"
 
 	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/convert"
@@ -470,6 +471,25 @@ func printJSON(w interface{ Write([]byte) (int, error) }, v any) error {
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	_, err := w.Write(hashCommand.ReplaceAll(b.Bytes(), []byte(`#\u0023$1`)))
+	_, err := w.Write(hashCommand.ReplaceAll(escapeJSON(b.Bytes()), []byte(`#\u0023$1`)))
 	return err
+}
+
+// escapeJSON writes what a terminal would obey or not show as JSON's escapes,
+// which mean the same: such characters stand in strings only.
+func escapeJSON(text []byte) []byte {
+	if !bytes.ContainsFunc(text, func(r rune) bool { return isControl(r) || isInvisible(r) }) {
+		return text
+	}
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		if !isControl(r) && !isInvisible(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.Bytes()
 }
