@@ -33,11 +33,23 @@ func (o Options) keychain() authn.Keychain {
 	if o.AuthFile != "" {
 		return authFile{path: o.AuthFile, must: true}
 	}
-	chain := []authn.Keychain{authn.DefaultKeychain}
+	chain := []authn.Keychain{dockerKeychain{}}
 	for _, path := range o.MoreAuthFiles {
 		chain = append(chain, authFile{path: path})
 	}
 	return authn.NewMultiKeychain(chain...)
+}
+
+// dockerKeychain is docker's own, whose errors name what gave them.
+type dockerKeychain struct{}
+
+// Resolve asks docker's config.json, and the helper that it names.
+func (dockerKeychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	got, err := authn.DefaultKeychain.Resolve(target)
+	if err != nil {
+		return nil, &HelperError{Program: "docker's credentials", Err: err}
+	}
+	return got, nil
 }
 
 // authFile is a file with credentials as a keychain.

@@ -204,7 +204,7 @@ func classifyWorld(err error) (int, []string) {
 		return exitError, []string{"docker's config.json names this helper (credsStore, credHelpers): install it, or give another file: --registry-config FILE"}
 	case errors.As(err, &network), errors.Is(err, oci.ErrNotFound):
 		return exitNetwork, networkHints(err)
-	case errors.As(err, &manifest):
+	case errors.As(err, &manifest), errors.As(err, new(*oci.UnsupportedError)):
 		return exitNetwork, []string{"what the registry holds under this reference cannot be taken as files; see its manifest: oras manifest fetch"}
 	}
 	return exitError, nil

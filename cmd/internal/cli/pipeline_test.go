@@ -180,6 +180,13 @@ func TestReportFiles(t *testing.T) {
 			t.Errorf("--report %s: exit code %d\n%s", bad, r.code, r.err)
 		}
 	}
+	own := filepath.Join(model, "pytorch_model.bin")
+	if r := execute(t, "scan", model, "--report", "json="+own); r.code != exitUsage || !strings.Contains(r.err, "part of what is scanned") {
+		t.Errorf("a report over the model: exit code %d\n%s", r.code, r.err)
+	}
+	if got, err := os.ReadFile(own); err != nil || !bytes.Equal(got, demoCheckpoint) {
+		t.Errorf("a report over the model: it is gone (%v)", err)
+	}
 	if r := execute(t, "scan", model, "--report", "json="+filepath.Join(dir, "no", "such")); r.code != exitError {
 		t.Errorf("exit code %d\n%s", r.code, r.err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
 	"github.com/weightseal/weightseal/scan"
 )
@@ -128,6 +129,45 @@ func scanReports(flags []string) ([]scanReport, error) {
 	return list, nil
 }
 
+// overModel refuses a report that would take the place of a file that is scanned
+// and cannot be the report of an earlier run: reports are text.
+func overModel(list []scanReport, sources []string) error {
+	for _, r := range list {
+		target, err := filepath.EvalSymlinks(r.path)
+		if err != nil {
+			continue // nothing is there
+		}
+		for _, source := range sources {
+			root, err := filepath.EvalSymlinks(source)
+			if err != nil {
+				continue // no path: a reference or standard input
+			}
+			inside, err := filepath.Rel(root, target)
+			if err == nil && filepath.IsLocal(inside) && !isReport(target) {
+				return usage("--report FORM=FILE with a FILE beside the model", "--report %s: it is there already, and part of what is scanned", r.path)
+			}
+		}
+	}
+	return nil
+}
+
+func isReport(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	switch format, err := model.Sniff(f, info.Size()); format {
+	case model.JSON, model.Markdown, model.Text, model.YAML, model.Empty:
+		return err == nil
+	}
+	return false
+}
+
 func writeReports(list []scanReport, out *scanOutput) error {
 	for _, r := range list {
 		var b bytes.Buffer
@@ -160,6 +200,9 @@ func (o *scanOptions) check(s *streams, sources []string) (*scanRun, error) {
 		return nil, err
 	}
 	if run.reports, err = scanReports(o.reports); err != nil {
+		return nil, err
+	}
+	if err := overModel(run.reports, sources); err != nil {
 		return nil, err
 	}
 	if err := o.results.check(scanResults()); err != nil {
