@@ -22,6 +22,7 @@ RATIOS = [
     ("scan of a model in a registry", "weightseal", "oras pull", 1.0),
     ("verify of a small model", "weightseal", "cosign verify-attestation", 1.0),
     ("--help", "weightseal", "cosign", 0.6),
+    ("completion of a word", "weightseal", "cosign --help", 0.6),
 ]
 # What must take less than so many milliseconds.
 LIMITS = [

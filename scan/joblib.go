@@ -9,6 +9,7 @@ import (
 	"github.com/weightseal/weightseal/format/joblib"
 	"github.com/weightseal/weightseal/format/numpy"
 	"github.com/weightseal/weightseal/format/pickle"
+	"github.com/weightseal/weightseal/format/xz"
 	"github.com/weightseal/weightseal/model"
 )
 
@@ -144,7 +145,7 @@ func unwritten(arrays []format.Tensor) (name, why string) {
 // compressed, convert, and records why not. It is false where the file is no
 // pickle of arrays at all.
 func arraysConvert(r *report, b model.Blob) bool {
-	arrays, err := joblib.Open(b, b.Size(), joblib.Limits{Pickle: pickleLimits(b)})
+	arrays, err := joblib.Open(b, b.Size(), joblib.Limits{Pickle: pickleLimits(b), Window: inflateRoom / 3})
 	var (
 		unsupported *format.UnsupportedError
 		forbidden   *numpy.ForbiddenError
@@ -161,6 +162,8 @@ func arraysConvert(r *report, b model.Blob) bool {
 		for _, g := range forbidden.Globals {
 			r.add("WS-PICKLE-003", g.Offset, "%s is nothing that arrays are made of, and no container of torch.save holds it", globalName(g)).withGlobal(g)
 		}
+	case errors.Is(err, xz.ErrLimit):
+		r.add("WS-LIMIT-001", -1, "%v", err)
 	case errors.As(err, &stream):
 		return false
 	default:

@@ -27,7 +27,7 @@ func (safetensorsDetector) Wants(f model.File) bool {
 
 func (safetensorsDetector) Scan(_ context.Context, f model.File, b model.Blob) (Verdict, []Finding, error) {
 	r := &report{verdict: Safe}
-	if n, most := headerLength(b), memoryOf(b)/4; n > most && n <= safetensors.MaxHeaderLength {
+	if n, most := headerLength(b), memoryOf(b)/5; n > most && n <= safetensors.MaxHeaderLength {
 		r.add("WS-LIMIT-001", 0, "a header of %d bytes, at most %d are read", n, most)
 		return r.result()
 	}

@@ -36,8 +36,11 @@ const (
 // Estimators and arrays that safetensors cannot hold give a
 // *format.UnsupportedError, globals that no array needs a *numpy.ForbiddenError.
 func Open(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) {
-	d := &dump{name: "joblib", r: r, end: size, lim: lim, small: smallArrays, arrays: map[*pickle.Call]*found{}}
-	open, err := decompressor(r, size)
+	d := &dump{name: "joblib", r: r, end: size, lim: lim, whole: wholeInMemory, small: smallArrays, arrays: map[*pickle.Call]*found{}}
+	if lim.Window > 0 {
+		d.whole, d.small = min(d.whole, lim.Window/4), min(d.small, lim.Window/4)
+	}
+	open, err := decompressor(r, size, lim.Window)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +64,7 @@ func Open(r io.ReaderAt, size int64, lim Limits) (*format.Checkpoint, error) {
 
 // decompressor tells by the first bytes how a file is compressed; nil for one
 // that is not.
-func decompressor(r io.ReaderAt, size int64) (func() (io.Reader, error), error) {
+func decompressor(r io.ReaderAt, size, window int64) (func() (io.Reader, error), error) {
 	head := make([]byte, min(size, 6))
 	if n, err := r.ReadAt(head, 0); n < len(head) {
 		return nil, err
@@ -73,9 +76,9 @@ func decompressor(r io.ReaderAt, size int64) (func() (io.Reader, error), error) 
 	case bytes.HasPrefix(head, []byte("BZh")):
 		start = bzip2Reader
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
-		start = func(in io.Reader) (io.Reader, error) { return xz.NewReader(in) }
+		start = func(in io.Reader) (io.Reader, error) { return xz.NewWindowReader(in, window) }
 	case bytes.HasPrefix(head, []byte("\x5d\x00")):
-		start = func(in io.Reader) (io.Reader, error) { return xz.NewLZMAReader(in) }
+		start = func(in io.Reader) (io.Reader, error) { return xz.NewWindowLZMAReader(in, window) }
 	case len(head) > 2 && head[0] == 0x78 && (int(head[0])<<8|int(head[1]))%31 == 0:
 		start = zlibReader
 	case bytes.HasPrefix(head, []byte("\x04\x22\x4d\x18")):
@@ -130,6 +133,9 @@ func explain(err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
+	if errors.Is(err, xz.ErrLimit) {
+		return fmt.Errorf("joblib: the compressed data cannot be read: %w", err)
+	}
 	return &format.Error{Format: "joblib", Offset: -1, Detail: "the compressed data cannot be read: " + err.Error()}
 }
 
@@ -140,6 +146,7 @@ type dump struct {
 	end     int64
 	lim     Limits
 	stream  bool
+	whole   int64 // bytes up to which decompressed content is kept whole
 	small   int64 // bytes of small arrays that may still be kept
 	storage func(off, n int64) *format.Storage
 	arrays  map[*pickle.Call]*found
@@ -163,11 +170,11 @@ func (d *dump) decompressed(open func() (io.Reader, error), limit int64) error {
 	if err != nil {
 		return err
 	}
-	all, err := io.ReadAll(io.LimitReader(in, wholeInMemory+1))
+	all, err := io.ReadAll(io.LimitReader(in, d.whole+1))
 	if err != nil {
 		return err
 	}
-	if len(all) <= wholeInMemory {
+	if int64(len(all)) <= d.whole {
 		d.r, d.end = bytes.NewReader(all), int64(len(all))
 		d.storage = func(off, n int64) *format.Storage {
 			return &format.Storage{Data: io.NewSectionReader(d.r, off, n), Length: n, Offset: -1}

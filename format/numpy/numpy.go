@@ -20,6 +20,7 @@ type Limits struct {
 	Entries int   // of an .npz archive; default 1 million
 	Inflate int64 // bytes that all compressed arrays take; default the larger of 1 GiB and 1032 times the file
 	Memory  int64 // bytes of arrays that are kept in memory; default 64 MiB
+	Window  int64 // bytes of what it wrote that xz and lzma may keep, and four times what joblib keeps; default what the file asks for, up to 64 MiB
 	Pickle  pickle.Limits
 }
 

@@ -91,6 +91,9 @@ var heavy = map[string]func(f *os.File) error{
 	"bomb.7z":  packed7z("-m0=lzma2:d=64m", zeros(256<<20)),
 	"lzma.7z":  packed7z("-m0=lzma:d=64m", zeros(64<<20)),
 	"bzip2.7z": packed7z("-m0=bzip2", zeros(64<<20)),
+	"array.pkl.xz": packedXZ("\x80\x03}X\x01\x00\x00\x00acnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"+
+		"(K\x01J\x00\x00\x00\x08\x85cnumpy\ndtype\nX\x02\x00\x00\x00u1\x89\x88\x87R(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"+
+		"B\x00\x00\x00\x08", 128<<20, "tbs."),
 	"memo.pkl": func(f *os.File) error { return repeated(f, "\x80\x04", "N\x94", 3_000_000, ".") },
 	"names.pkl": func(f *os.File) error {
 		name := strings.Repeat("a", 60_000)
@@ -165,6 +168,15 @@ func numberedParts(n int, head, part, tail string) func(f *os.File) error {
 	}
 }
 
+// packedXZ is a file that asks for a dictionary of 64 MiB, as those of xz -9 do.
+func packedXZ(head string, n int64, tail string) func(f *os.File) error {
+	return func(f *os.File) error {
+		cmd := exec.Command("xz", "-c", "-T1", "--lzma2=preset=1,dict=64MiB")
+		cmd.Stdin, cmd.Stdout = io.MultiReader(strings.NewReader(head), zeros(n), strings.NewReader(tail)), f
+		return cmd.Run()
+	}
+}
+
 // packed7z is an archive that 7z writes, with a dictionary of which the scanner
 // keeps a part.
 func packed7z(method string, content io.Reader) func(f *os.File) error {
@@ -224,10 +236,7 @@ print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 // program that is measured, in a process of its own.
 func TestScanMemory(t *testing.T) {
 	t.Parallel()
-	bin, err := exec.LookPath(program)
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := builtProgram(t) // not this test's own binary, which is larger
 	dir, python := t.TempDir(), realtools.Python(t)
 	for name, write := range heavy {
 		f, err := os.Create(filepath.Join(dir, name))
