@@ -247,10 +247,10 @@ func emptied(t *testing.T, path string) {
 	}
 }
 
-// TestThreats pushes every unsafe sample of the corpus, in a folder with good
+// TestPushOfThreats pushes every unsafe sample of the corpus, in a folder with good
 // weights: it is refused by the policy, and the registry is sent nothing at
 // all.
-func TestThreats(t *testing.T) {
+func TestPushOfThreats(t *testing.T) {
 	t.Parallel()
 	var manifest []struct{ File, Expected, Technique string }
 	if err := json.Unmarshal(readCorpus(t, "threats/malicious/manifest.json"), &manifest); err != nil {
