@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -65,7 +63,7 @@ func (r *release) shipPlugin(ctx context.Context, gpgKey, push string, plainHTTP
 	if err != nil {
 		return err
 	}
-	return pushPlugin(ctx, img, push, plainHTTP)
+	return pushTo(ctx, push, plainHTTP, img, remote.Write)
 }
 
 // helmProvenance is a provenance file: the manifest and the archive's digest,
@@ -109,24 +107,4 @@ func (r *release) pluginArtifact(archive string, content, proof []byte) (v1.Imag
 		return nil, fmt.Errorf("annotations of the plugin: %T", img)
 	}
 	return annotated, nil
-}
-
-func pushPlugin(ctx context.Context, img v1.Image, push string, plainHTTP bool) error {
-	var opts []name.Option
-	if plainHTTP {
-		opts = append(opts, name.Insecure)
-	}
-	ref, err := name.ParseReference(push, opts...)
-	if err != nil {
-		return err
-	}
-	if err := remote.Write(ref, img, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
-		return err
-	}
-	digest, err := img.Digest()
-	if err != nil {
-		return err
-	}
-	fmt.Println(ref.Context().Name() + "@" + digest.String())
-	return nil
 }

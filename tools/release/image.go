@@ -65,10 +65,12 @@ func (r *release) image(ctx context.Context, platforms, push string, plainHTTP b
 	if push == "" {
 		return nil
 	}
-	return pushIndex(ctx, index, push, plainHTTP)
+	return pushTo(ctx, push, plainHTTP, index, remote.WriteIndex)
 }
 
-func pushIndex(ctx context.Context, index v1.ImageIndex, push string, plainHTTP bool) error {
+// pushTo writes an image or an index to a registry, with docker's credentials,
+// and prints its reference by digest.
+func pushTo[T interface{ Digest() (v1.Hash, error) }](ctx context.Context, push string, plainHTTP bool, what T, write func(name.Reference, T, ...remote.Option) error) error {
 	var opts []name.Option
 	if plainHTTP {
 		opts = append(opts, name.Insecure)
@@ -77,10 +79,10 @@ func pushIndex(ctx context.Context, index v1.ImageIndex, push string, plainHTTP 
 	if err != nil {
 		return err
 	}
-	if err := remote.WriteIndex(ref, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+	if err := write(ref, what, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return err
 	}
-	digest, err := index.Digest()
+	digest, err := what.Digest()
 	if err != nil {
 		return err
 	}
