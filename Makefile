@@ -95,7 +95,7 @@ test-deps: ## Only install what the tests need: Debian packages, third-party pro
 # nothing in them that it could see. The last two push hundreds of models one by
 # one, where deriving the key's password takes the detector a quarter of an hour;
 # the same files go through the scanner's and converter's own tests.
-RACE_SKIP := ^(TestDocs|TestCluster|TestHostHowtos|TestRealHosts|TestRealHostsSignals|TestHelmDownloader|TestHelmInstallsRelease|TestProxy|TestPushOfThreats|TestHostileCheckpoints)$$
+RACE_SKIP := ^(TestDocs|TestCluster|TestHelmHowto|TestRegistryHowto|TestRealHosts|TestRealHostsSignals|TestHelmDownloader|TestHelmInstallsRelease|TestProxy|TestPushOfThreats|TestHostileCheckpoints)$$
 RACE_PKG   = $(if $(filter ./...,$(PKG)),$$(go list ./... | grep -v /tools/release$$),$(PKG))
 
 .PHONY: race

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weightseal/weightseal/internal/realtools"
@@ -299,64 +298,20 @@ func clusterInterrupted(t *testing.T, c *realtools.Cluster) {
 // kubectlHowto runs docs/howto/kubectl.md: its manifests are applied to a real
 // API server, and its role is enough for the scan.
 func kubectlHowto(t *testing.T, c *realtools.Cluster, registry string) {
-	page, err := os.ReadFile("../../../docs/howto/kubectl.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	namespace(t, c, "team")
-	manifest := regexp.MustCompile("(?ms)^```yaml\n# ([a-z]+\\.yaml)\n(.*?)^```\n")
-	files := map[string]string{
-		"manifests/llm.yaml":    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: llm, namespace: team}\nspec: {selector: {matchLabels: {app: llm}}, template: {metadata: {labels: {app: llm}}, spec: " + imageVolume(registry+"/team/model:v1") + "}}\n",
-		"manifests/bucket.yaml": "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: bucket}\nspec: {predictor: {model: {storageUri: 's3://bucket/model'}}}\n",
-	}
-	for _, m := range manifest.FindAllStringSubmatch(string(page), -1) {
-		files[m[1]] = m[2]
-	}
-	if len(files) != 4 {
-		t.Fatalf("the page has %d manifests: are they still found?", len(files)-2)
-	}
-	script, commands := howtoScript(t, manifest.ReplaceAllString(string(page), ""))
-	if commands < 15 {
-		t.Fatalf("kubectl.md has %d commands: are its blocks still found?", commands)
-	}
-	// The role of the page is enough: nothing is left unread.
-	script += "exits 0 weightseal scan-cluster --list --all-namespaces --context nightly\nstdout 'registry.k8s.io/kubectl:v1.36.3'\n"
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "kubectl.txtar"), []byte(script), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	execute(t, "push", pickled(t), registry+"/team/model:v1", "--key", keyFile(t, "ours.key"), "--plain-http").succeeded(t)
 	pub, err := os.ReadFile(keyFile(t, "ours.pub"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	files["cosign.pub"] = string(pub)
-	testscript.Run(t, testscript.Params{
-		Dir: dir,
-		Setup: func(env *testscript.Env) error {
-			bin := filepath.Join(env.WorkDir, ".local", "bin")
-			// The program itself: the plugin is a link to what is installed.
-			if err := os.MkdirAll(bin, 0o755); err != nil {
-				return err
-			}
-			if err := os.Symlink(builtProgram(t), filepath.Join(bin, program)); err != nil {
-				return err
-			}
-			env.Setenv("HOME", env.WorkDir)
-			env.Setenv("REG", registry)
-			env.Setenv("KUBECONFIG", c.Kubeconfig)
-			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
-			for name, content := range files {
-				target, err := makeParent(env.WorkDir, name)
-				if err != nil {
-					return err
-				}
-				if err := os.WriteFile(target, []byte(content), 0o600); err != nil {
-					return err
-				}
-			}
-			return nil
+	docPage{
+		path: "docs/howto/kubectl.md", least: 15, registry: registry, env: []string{"KUBECONFIG=" + c.Kubeconfig},
+		files: map[string]pageFile{
+			"cosign.pub":            {text: string(pub)},
+			"manifests/llm.yaml":    {text: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: llm, namespace: team}\nspec: {selector: {matchLabels: {app: llm}}, template: {metadata: {labels: {app: llm}}, spec: " + imageVolume(registry+"/team/model:v1") + "}}\n"},
+			"manifests/bucket.yaml": {text: "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: bucket}\nspec: {predictor: {model: {storageUri: 's3://bucket/model'}}}\n"},
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": cmdExits},
-	})
+		// The role of the page is enough: nothing is left unread.
+		then: []block{{kind: "sh", body: "weightseal scan-cluster --list --all-namespaces --context nightly | grep -F registry.k8s.io/kubectl:v1.36.3\n"}},
+	}.run(t)
 }
