@@ -3,7 +3,6 @@ package scan
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
 	"strconv"
 )
 
@@ -26,12 +25,12 @@ func Fingerprints(path string, findings []Finding) []string {
 
 // wholeNumber is a number that stands by itself: an offset or a count, and not
 // a part of a name such as layer1.
-var wholeNumber = regexp.MustCompile(`\b(0x[0-9a-fA-F]+|[0-9]+)\b`)
+var wholeNumber = pattern(`\b(0x[0-9a-fA-F]+|[0-9]+)\b`)
 
 func fingerprintKey(path string, f Finding) [sha256.Size]byte {
 	var b []byte
 	for _, part := range []string{
-		f.Rule, path, f.Inner, f.Opcode, f.Global, wholeNumber.ReplaceAllLiteralString(f.Message, "#"),
+		f.Rule, path, f.Inner, f.Opcode, f.Global, wholeNumber().ReplaceAllLiteralString(f.Message, "#"),
 	} {
 		// The length keeps the parts apart, whatever is in them.
 		b = strconv.AppendInt(b, int64(len(part)), 10)

@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -13,14 +12,14 @@ func scanPython(r *report, src string) { scanPythonPart(r, src, 0, 0) }
 
 func scanPythonPart(r *report, src string, at int64, depth int) {
 	p := &pyWalk{r: r, t: pyTokens{s: src}, at: at, depth: depth, alias: map[string]string{}}
-	if m := pyCoding.FindStringSubmatch(firstLines(src)); depth == 0 && m != nil && !isPlainCoding(strings.ToLower(m[1])) {
+	if m := pyCoding().FindStringSubmatch(firstLines(src)); depth == 0 && m != nil && !isPlainCoding(strings.ToLower(m[1])) {
 		r.add("WS-CODE-003", 0, "the source says that its encoding is %s: Python reads something else than what is written", clip(m[1]))
 	}
 	p.run()
 }
 
 // pyCoding is a declaration of an encoding (PEP 263), in the first two lines.
-var pyCoding = regexp.MustCompile(`(?m)^[ \t\f]*#.*?coding[:=][ \t]*([-_.a-zA-Z0-9]+)`)
+var pyCoding = pattern(`(?m)^[ \t\f]*#.*?coding[:=][ \t]*([-_.a-zA-Z0-9]+)`)
 
 var isPlainCoding = words(`utf-8 utf8 utf_8 utf-8-sig ascii us-ascii latin-1 latin1 iso-8859-1 iso-8859-15 cp1252`)
 

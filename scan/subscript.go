@@ -73,14 +73,14 @@ type binding struct {
 // What gives names a value: set and with, for, keywords and defaults,
 // parameters, a block, and what is put into a list.
 var (
-	setBinding   = regexp.MustCompile(`\b(?:set|with)\s+([\w\s,.]{1,200}?)\s*=([^=][^%]*(?:%[^}][^%]*)*)%\}`)
-	blockBinding = regexp.MustCompile(`\bset\s+(\w+)\s*(?:\|[^%=]{0,200})?[-+]?%\}`)
-	forBinding   = regexp.MustCompile(`\bfor\s+([\w\s,()]{1,200}?)\s+in\b([^%]*(?:%[^}][^%]*)*)%\}`)
-	keyBinding   = regexp.MustCompile(`\b(\w+)\s*=([^=][^,)%]*)`)
-	paramBinding = regexp.MustCompile(`\bmacro\s+(\w+)\s*\(([^)]{0,1000})\)`)
-	callBinding  = regexp.MustCompile(`\bcall\s*\(([^)]{0,400})\)`)
-	listBinding  = regexp.MustCompile(`([\w.]+)\s*\.\s*(?:append|insert|extend|update|setdefault)\s*\(`)
-	macroCall    = regexp.MustCompile(`(\w+)\s*\(`)
+	setBinding   = pattern(`\b(?:set|with)\s+([\w\s,.]{1,200}?)\s*=([^=][^%]*(?:%[^}][^%]*)*)%\}`)
+	blockBinding = pattern(`\bset\s+(\w+)\s*(?:\|[^%=]{0,200})?[-+]?%\}`)
+	forBinding   = pattern(`\bfor\s+([\w\s,()]{1,200}?)\s+in\b([^%]*(?:%[^}][^%]*)*)%\}`)
+	keyBinding   = pattern(`\b(\w+)\s*=([^=][^,)%]*)`)
+	paramBinding = pattern(`\bmacro\s+(\w+)\s*\(([^)]{0,1000})\)`)
+	callBinding  = pattern(`\bcall\s*\(([^)]{0,400})\)`)
+	listBinding  = pattern(`([\w.]+)\s*\.\s*(?:append|insert|extend|update|setdefault)\s*\(`)
+	macroCall    = pattern(`(\w+)\s*\(`)
 )
 
 // arguments gives, for each call that a pattern finds, its first group and what
@@ -108,16 +108,16 @@ func newTextFlow(s string) *textFlow {
 		}
 		all = append(all, b)
 	}
-	arguments(listBinding, s, add)
-	for _, re := range []*regexp.Regexp{setBinding, forBinding, keyBinding} {
+	arguments(listBinding(), s, add)
+	for _, re := range []*regexp.Regexp{setBinding(), forBinding(), keyBinding()} {
 		for _, m := range re.FindAllStringSubmatch(s, -1) {
 			add(m[1], m[2])
 		}
 	}
-	for _, m := range blockBinding.FindAllStringSubmatch(s, -1) {
+	for _, m := range blockBinding().FindAllStringSubmatch(s, -1) {
 		add(m[1], "~")
 	}
-	for _, m := range callBinding.FindAllStringSubmatch(s, -1) {
+	for _, m := range callBinding().FindAllStringSubmatch(s, -1) {
 		add(m[1], "~")
 	}
 	f.macros(s, add)
@@ -128,14 +128,14 @@ func newTextFlow(s string) *textFlow {
 // macros binds the parameters of macros to what they are called with.
 func (f *textFlow) macros(s string, add func(names, value string)) {
 	params := map[string]string{}
-	for _, m := range paramBinding.FindAllStringSubmatch(s, -1) {
-		params[m[1]] += "," + keyBinding.ReplaceAllString(m[2], "$1")
+	for _, m := range paramBinding().FindAllStringSubmatch(s, -1) {
+		params[m[1]] += "," + keyBinding().ReplaceAllString(m[2], "$1")
 		add(m[2], "")
 	}
 	if len(params) == 0 {
 		return
 	}
-	arguments(macroCall, s, func(name, args string) {
+	arguments(macroCall(), s, func(name, args string) {
 		if names, ok := params[name]; ok {
 			add(names, args)
 		}
@@ -173,11 +173,11 @@ func splitNames(s string) []string {
 
 // makes says whether an expression can put a text together, or has one that is.
 func (f *textFlow) makes(expr string) bool {
-	plain := quotedText.ReplaceAllString(expr, "''")
+	plain := quotedText().ReplaceAllString(expr, "''")
 	if strings.ContainsAny(plain, "~") || strings.ContainsAny(plain, "+*%") && !isIndexing(plain) {
 		return true
 	}
-	for _, m := range filterOrCall.FindAllStringSubmatch(plain, -1) {
+	for _, m := range filterOrCall().FindAllStringSubmatch(plain, -1) {
 		switch {
 		case m[1] == "|" && !isPlainFilter(m[2]):
 			return true
@@ -195,8 +195,8 @@ func (f *textFlow) makes(expr string) bool {
 }
 
 var (
-	quotedText   = regexp.MustCompile(`'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"`)
-	filterOrCall = regexp.MustCompile(`([|.]?)\s*\b([A-Za-z_]\w*)\b\s*(\(?)`)
+	quotedText   = pattern(`'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"`)
+	filterOrCall = pattern(`([|.]?)\s*\b([A-Za-z_]\w*)\b\s*(\(?)`)
 )
 
 // isIndexing says whether a sum is one of numbers.
@@ -216,14 +216,14 @@ splitlines append insert extend update pop`)
 // plain says whether a subscript is one of ordinary templates.
 func (f *textFlow) plain(inner string) bool {
 	inner = strings.TrimSpace(inner)
-	if isSlice(inner) || quotedText.FindString(inner) == inner && inner != "" {
+	if isSlice(inner) || quotedText().FindString(inner) == inner && inner != "" {
 		return true
 	}
 	if f.makes(inner) {
 		return false
 	}
-	plain := quotedText.ReplaceAllString(inner, "''")
-	for _, m := range filterOrCall.FindAllStringSubmatch(plain, -1) {
+	plain := quotedText().ReplaceAllString(inner, "''")
+	for _, m := range filterOrCall().FindAllStringSubmatch(plain, -1) {
 		if name := m[2]; m[1] == "" && !f.bound[name] && !isPlainCall(name) && !isTemplateData(name) {
 			return false
 		}
@@ -238,7 +238,7 @@ defined mapping string iterable sequence number`)
 // isSlice says whether a colon stands between the brackets themselves.
 func isSlice(s string) bool {
 	depth := 0
-	for _, c := range quotedText.ReplaceAllString(s, "") {
+	for _, c := range quotedText().ReplaceAllString(s, "") {
 		switch c {
 		case '[', '(', '{':
 			depth++

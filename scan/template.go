@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -93,14 +92,14 @@ func (t *templateScan) rawBlock(i int) int {
 	if !ok {
 		return 0
 	}
-	if end := rawEnd.FindStringIndex(body); end != nil {
+	if end := rawEnd().FindStringIndex(body); end != nil {
 		return len(t.s) - i - len(body) + end[1]
 	}
 	t.noRaw = true
 	return 0
 }
 
-var rawEnd = regexp.MustCompile(`\{%[-+]?\s*endraw\s*[-+]?%\}`)
+var rawEnd = pattern(`\{%[-+]?\s*endraw\s*[-+]?%\}`)
 
 // binds says whether the template gives a meaning of its own to one of the
 // names that ordinary templates call: by set, with, for, a parameter, a keyword
@@ -116,10 +115,10 @@ func (t *templateScan) binds(w string) bool {
 	return t.bound[w]
 }
 
-var dictOfKeywords = regexp.MustCompile(`^\s{0,100}\(\s{0,100}(?:\)|[A-Za-z_]\w{0,100}\s{0,100}=)`)
+var dictOfKeywords = pattern(`^\s{0,100}\(\s{0,100}(?:\)|[A-Za-z_]\w{0,100}\s{0,100}=)`)
 
 func (t *templateScan) bind(s string) {
-	for _, m := range boundNames.FindAllStringSubmatch(s, -1) {
+	for _, m := range boundNames().FindAllStringSubmatch(s, -1) {
 		for _, list := range m[1:] {
 			for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r >= 0x80 || !isNameByte(byte(r)) }) {
 				t.bound[name] = true
@@ -128,7 +127,7 @@ func (t *templateScan) bind(s string) {
 	}
 }
 
-var boundNames = regexp.MustCompile(`([A-Za-z_]\w*)\s*=[^=]|\bfor\s+([^%{}]{1,200}?)\s+in\b|\b(?:macro\s+\w+|call)\s*\(([^)]{0,400})\)|` +
+var boundNames = pattern(`([A-Za-z_]\w*)\s*=[^=]|\bfor\s+([^%{}]{1,200}?)\s+in\b|\b(?:macro\s+\w+|call)\s*\(([^)]{0,400})\)|` +
 	`['"]([A-Za-z_]\w*)['"]\s*:|\bset\s+([\w\s,.]{1,200}?)\s*=`)
 
 // code goes through one block and gives the index behind it.
@@ -254,7 +253,7 @@ func (t *templateScan) word(w string, next byte, statement bool) {
 	case t.prev == "|" && w == "attr":
 		t.note(&t.odd, "the filter attr, which reaches attributes by a name made at run time")
 	case w == "dict" && next == '(' && t.prev != ".":
-		if !dictOfKeywords.MatchString(t.s[t.at:]) {
+		if !dictOfKeywords().MatchString(t.s[t.at:]) {
 			t.note(&t.odd, "a dictionary with keys that are made at run time")
 		}
 	case isTemplateGlobal(w) && t.prev != ".":
@@ -272,14 +271,14 @@ func (t *templateScan) word(w string, next byte, statement bool) {
 func (t *templateScan) isMacro(w string) bool {
 	if t.macros == nil {
 		t.macros = map[string]bool{}
-		for _, m := range macroNames.FindAllStringSubmatch(t.s, -1) {
+		for _, m := range macroNames().FindAllStringSubmatch(t.s, -1) {
 			t.macros[m[1]] = true
 		}
 	}
 	return t.macros[w]
 }
 
-var macroNames = regexp.MustCompile(`\bmacro\s+(\w+)\s*\(`)
+var macroNames = pattern(`\bmacro\s+(\w+)\s*\(`)
 
 // literal takes a text in the code and gives the index behind it.
 func (t *templateScan) literal(i int) int {

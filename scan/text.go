@@ -6,7 +6,6 @@ import (
 	"errors"
 	"html"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -382,7 +381,7 @@ func browserText(b []byte) string {
 }
 
 // eventHandler is an attribute that holds a script: onload, onerror, ...
-var eventHandler = regexp.MustCompile(`[\s"'/]on[a-z]{2,24}\s*=|http-equiv\s*=\s*["']?refresh`)
+var eventHandler = pattern(`[\s"'/]on[a-z]{2,24}\s*=|http-equiv\s*=\s*["']?refresh`)
 
 // findScript looks for what a browser would run.
 func findScript(b model.Blob) (int64, bool) {
@@ -397,7 +396,7 @@ func findScript(b model.Blob) (int64, bool) {
 		if strings.Contains(browserText(part), "javascript:") {
 			return at, true
 		}
-		if i := eventHandler.FindIndex(part); i != nil {
+		if i := eventHandler().FindIndex(part); i != nil {
 			return at + int64(i[0]), true
 		}
 	}

@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/weightseal/weightseal/model"
@@ -35,17 +34,17 @@ func checkYAML(r *report, b model.Blob) {
 }
 
 // yamlFold is where a text in double quotes goes on in the next line.
-var yamlFold = regexp.MustCompile(`\\\r?\n[ \t]*`)
+var yamlFold = pattern(`\\\r?\n[ \t]*`)
 
 // foldYAML puts such texts into one line; it is empty where there are none.
 func foldYAML(s string) string {
-	at := yamlFold.FindStringIndex(s)
+	at := yamlFold().FindStringIndex(s)
 	if at == nil {
 		return ""
 	}
 	var folded strings.Builder
 	folded.Grow(len(s))
-	for ; at != nil; at = yamlFold.FindStringIndex(s) {
+	for ; at != nil; at = yamlFold().FindStringIndex(s) {
 		folded.WriteString(s[:at[0]])
 		s = s[at[1]:]
 	}

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -17,7 +16,7 @@ var fetchers = map[string][]string{
 }
 
 // modelVariable are the names of environment variables that name models.
-var modelVariable = regexp.MustCompile(`(^|_)(MODEL(_(ID|NAME|URI|URL|REF|REFERENCE|REPO|SOURCE))?|STORAGE_URI|HF_REPO)$`)
+var modelVariable = pattern(`(^|_)(MODEL(_(ID|NAME|URI|URL|REF|REFERENCE|REPO|SOURCE))?|STORAGE_URI|HF_REPO)$`)
 
 // modelFlags are the options of model servers that name a model.
 var modelFlags = map[string]bool{
@@ -95,12 +94,12 @@ func fetchedReference(program, arg string) (Reference, bool) {
 		return r, r.Problem == ""
 	case "ramalama":
 		r, ok := guess(arg)
-		if !ok && schemePattern.MatchString(arg) {
+		if !ok && schemePattern().MatchString(arg) {
 			return ParseURI(arg), true
 		}
 		return r, ok
 	}
-	if schemePattern.MatchString(arg) {
+	if schemePattern().MatchString(arg) {
 		r := ParseURI(arg)
 		return r, r.Scheme == OCI
 	}
@@ -123,7 +122,7 @@ func (e *extractor) served(what, program string, args []word) {
 			flag, value, at = a.text, args[i+1].text, args[i+1].place
 		case i == 1 && program == "vllm" && args[0].text == "serve":
 			flag, value = "serve", a.text
-		case schemePattern.MatchString(a.text):
+		case schemePattern().MatchString(a.text):
 			if r := ParseURI(a.text); r.Scheme != "hf" && !strings.HasPrefix(a.text, "weightseal+oci://") {
 				continue
 			}
@@ -160,9 +159,9 @@ func (e *extractor) shell(what string, args []word) {
 }
 
 var (
-	shellEnds  = regexp.MustCompile(`[;|&()\n]+`)
-	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
-	expansion  = regexp.MustCompile(`\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)`)
+	shellEnds  = pattern(`[;|&()\n]+`)
+	assignment = pattern(`^[A-Za-z_][A-Za-z0-9_]*=`)
+	expansion  = pattern(`\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)`)
 )
 
 // simpleCommands takes a shell text apart, as far as that can be done without
@@ -171,9 +170,9 @@ var (
 func simpleCommands(script string) [][]string {
 	script = strings.ReplaceAll(script, "\\\n", " ")
 	var commands [][]string
-	for _, part := range shellEnds.Split(script, -1) {
+	for _, part := range shellEnds().Split(script, -1) {
 		words := strings.Fields(strings.NewReplacer(`"`, "", `'`, "").Replace(part))
-		for len(words) > 0 && (assignment.MatchString(words[0]) || slices.Contains([]string{"exec", "if", "then", "else", "do", "while", "until", "!", "time", "env"}, words[0])) {
+		for len(words) > 0 && (assignment().MatchString(words[0]) || slices.Contains([]string{"exec", "if", "then", "else", "do", "while", "until", "!", "time", "env"}, words[0])) {
 			words = words[1:]
 		}
 		if len(words) > 0 && !slices.Contains([]string{"sh", "bash", "ash", "dash", "zsh"}, path.Base(words[0])) {
@@ -192,7 +191,7 @@ func expand(s string, env map[string]string) string {
 	}
 	var b strings.Builder
 	last := 0
-	for _, m := range expansion.FindAllStringSubmatchIndex(s, -1) {
+	for _, m := range expansion().FindAllStringSubmatchIndex(s, -1) {
 		value := "$"
 		if m[2] >= 0 {
 			var ok bool

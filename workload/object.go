@@ -138,7 +138,7 @@ func indexed(place string, v any) []indexedMap {
 
 func manifestDigest(imageID string) string {
 	at := strings.LastIndexByte(imageID, '@')
-	if at < 0 || !digestPattern.MatchString(imageID[at+1:]) {
+	if at < 0 || !digestPattern().MatchString(imageID[at+1:]) {
 		return ""
 	}
 	return imageID[at+1:]

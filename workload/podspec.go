@@ -128,7 +128,7 @@ func (e *extractor) environment(place, what string, c map[string]any) map[string
 		}
 		value = expand(value, env)
 		env[name] = value
-		if !modelVariable.MatchString(name) {
+		if !modelVariable().MatchString(name) {
 			continue
 		}
 		if r, ok := guess(value); ok {

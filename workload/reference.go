@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -39,14 +38,14 @@ func (r Reference) Key() string {
 var ociSchemes = []string{"oci://", "oci+native://", "oci+fetch://", "weightseal+oci://", "docker://"}
 
 var (
-	schemePattern = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
+	schemePattern = pattern(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
 	// hostPattern is the domain of a reference (distribution/reference,
 	// regexp.go), with its port.
-	hostPattern   = regexp.MustCompile(`^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?$`)
-	pathPattern   = regexp.MustCompile(`^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	digestPattern = regexp.MustCompile(`^sha256:[a-f0-9]{64}$`)
-	hubPattern    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*(?:@[A-Za-z0-9_./-]+)?$`)
+	hostPattern   = pattern(`^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?$`)
+	pathPattern   = pattern(`^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern    = pattern(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	digestPattern = pattern(`^sha256:[a-f0-9]{64}$`)
+	hubPattern    = pattern(`^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*(?:@[A-Za-z0-9_./-]+)?$`)
 )
 
 // ParseURI reads a storage URI, as KServe has it.
@@ -61,7 +60,7 @@ func ParseURI(text string) Reference {
 			return r
 		}
 	}
-	m := schemePattern.FindStringSubmatch(text)
+	m := schemePattern().FindStringSubmatch(text)
 	if m == nil {
 		return Reference{Text: text, Problem: "no URI: it has no scheme, such as oci://"}
 	}
@@ -80,7 +79,7 @@ func ParseImage(text string) Reference {
 		return r
 	}
 	rest, digest, pinned := strings.Cut(text, "@")
-	if pinned && !digestPattern.MatchString(digest) {
+	if pinned && !digestPattern().MatchString(digest) {
 		r.Problem = "the digest is not sha256: and 64 lowercase hexadecimal digits"
 		return r
 	}
@@ -94,12 +93,12 @@ func ParseImage(text string) Reference {
 	tag := ""
 	if colon := strings.LastIndexByte(path, ':'); colon >= 0 {
 		path, tag = path[:colon], path[colon+1:]
-		if !tagPattern.MatchString(tag) {
+		if !tagPattern().MatchString(tag) {
 			r.Problem = "no image reference: the tag has characters that a tag cannot have"
 			return r
 		}
 	}
-	if !hostPattern.MatchString(host) || !pathPattern.MatchString(path) {
+	if !hostPattern().MatchString(host) || !pathPattern().MatchString(path) {
 		r.Problem = "no image reference: want REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:..."
 		return r
 	}
@@ -146,7 +145,7 @@ var guessed = map[string]bool{
 }
 
 // weightNames are how the names of files with weights end.
-var weightNames = regexp.MustCompile(`(?i)\.(safetensors|gguf|bin|pt|pth|ckpt|onnx|h5|keras|pkl|joblib|npz|tar|tar\.gz|tgz|zip)$`)
+var weightNames = pattern(`(?i)\.(safetensors|gguf|bin|pt|pth|ckpt|onnx|h5|keras|pkl|joblib|npz|tar|tar\.gz|tgz|zip)$`)
 
 // guess reads the value of an argument or a variable that is said to be a
 // model's name; false for paths, names of hosted models and the rest.
@@ -154,10 +153,10 @@ func guess(value string) (Reference, bool) {
 	if unfit(value) != "" || strings.HasPrefix(value, "hf://datasets/") || strings.HasPrefix(value, "hf://spaces/") {
 		return Reference{}, false
 	}
-	if schemePattern.MatchString(value) {
+	if schemePattern().MatchString(value) {
 		r := ParseURI(value)
 		if r.Scheme == "https" || r.Scheme == "http" {
-			return r, strings.HasPrefix(strings.SplitN(value, "://", 2)[1], "huggingface.co/") || weightNames.MatchString(strings.SplitN(value, "?", 2)[0])
+			return r, strings.HasPrefix(strings.SplitN(value, "://", 2)[1], "huggingface.co/") || weightNames().MatchString(strings.SplitN(value, "?", 2)[0])
 		}
 		return r, guessed[r.Scheme]
 	}
@@ -168,7 +167,7 @@ func guess(value string) (Reference, bool) {
 	case hosted(first):
 		r := ParseImage(value)
 		return r, r.Problem == ""
-	case hubPattern.MatchString(value) && !strings.HasPrefix(value, "."):
+	case hubPattern().MatchString(value) && !strings.HasPrefix(value, "."):
 		return Reference{Text: "hf://" + value, Scheme: "hf"}, true
 	}
 	return Reference{}, false

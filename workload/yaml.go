@@ -3,7 +3,6 @@ package workload
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -11,7 +10,7 @@ import (
 )
 
 // yamlLine is where the parser's messages name a line.
-var yamlLine = regexp.MustCompile(`line (\d+)(: )?`)
+var yamlLine = pattern(`line (\d+)(: )?`)
 
 // parseYAML reads one document, whose first line has the number first. Maps
 // with a key twice are refused: two readers could see two objects.
@@ -20,7 +19,7 @@ func parseYAML(doc []byte, first int) (v any, line int, err error) {
 	if err := yaml.Unmarshal(doc, &root); err != nil {
 		line = first
 		msg := strings.TrimPrefix(err.Error(), "yaml: ")
-		if m := yamlLine.FindStringSubmatch(msg); m != nil {
+		if m := yamlLine().FindStringSubmatch(msg); m != nil {
 			n, _ := strconv.Atoi(m[1])
 			line = first + n - 1
 			msg = strings.Replace(msg, m[0], "", 1)
