@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"math/bits"
-	"strings"
 
 	"github.com/weightseal/weightseal/format"
 	"github.com/weightseal/weightseal/format/safetensors"
@@ -106,20 +105,22 @@ func layOut(in Input, c *contents, opt Options) (*Plan, error) {
 	return p, nil
 }
 
-// distinct refuses a name that two tensors have.
+// distinct refuses names under which no tensor can be written.
 func (c *contents) distinct() error {
-	seen := make(map[string]struct{}, len(c.tensors))
-	for i := range c.tensors {
-		name := c.tensors[i].Name
-		if strings.Contains(name, "\x00") { // Strict refuses to read it
-			return unsupported(c.format, name, "name with a NUL, where some readers would end it", "rename it: --rename FROM=TO")
+	name, why := format.BadName(func(yield func(string) bool) {
+		for i := range c.tensors {
+			if !yield(c.tensors[i].Name) {
+				return
+			}
 		}
-		if _, twice := seen[name]; twice {
-			return unsupported(c.format, name, "name that two tensors have once their keys are joined", "rename one of them in the checkpoint")
-		}
-		seen[name] = struct{}{}
+	})
+	switch why {
+	case "":
+		return nil
+	case format.NameTwice:
+		return unsupported(c.format, name, why, "rename one of them in the checkpoint")
 	}
-	return nil
+	return unsupported(c.format, name, why, "rename it: --rename FROM=TO")
 }
 
 // written says which tensors are written, and which names are left out as

@@ -3,6 +3,7 @@ package scan
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/weightseal/weightseal/format"
@@ -126,19 +127,17 @@ func isArrayWrapper(v pickle.Value) bool {
 // unwritten finds a name of an array that safetensors cannot have, and why. A
 // torch checkpoint's names are checked by its codec.
 func unwritten(arrays []format.Tensor) (name, why string) {
-	seen := make(map[string]bool, len(arrays))
-	for _, a := range arrays {
-		switch {
-		case strings.Contains(a.Name, "\x00"):
-			return a.Name, "name with a NUL, where some readers would end it"
-		case a.Name == "__metadata__":
-			return a.Name, "name that is reserved in safetensors"
-		case seen[a.Name]:
-			return a.Name, "name that two arrays have once their keys are joined"
-		}
-		seen[a.Name] = true
+	const reserved = "__metadata__"
+	if slices.ContainsFunc(arrays, func(a format.Tensor) bool { return a.Name == reserved }) {
+		return reserved, "name that is reserved in safetensors"
 	}
-	return "", ""
+	return format.BadName(func(yield func(string) bool) {
+		for _, a := range arrays {
+			if !yield(a.Name) {
+				return
+			}
+		}
+	})
 }
 
 // arraysConvert asks the codec whether the arrays of a pickle, perhaps

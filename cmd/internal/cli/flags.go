@@ -35,11 +35,17 @@ func (r *registryFlags) add(f *pflag.FlagSet) {
 // addAccess adds the flags that say how a registry is reached, and as whom.
 func (r *registryFlags) addAccess(f *pflag.FlagSet) {
 	r.concurrency = 1
+	r.addTransport(f)
+	f.StringVarP(&r.username, "username", "u", "", "user `name` for the registry (default: as docker, podman or weightseal login left it)")
+	f.BoolVar(&r.passwordStdin, "password-stdin", false, "read the registry password from standard input")
+}
+
+// addTransport adds the flags that say how a registry is reached, and no user:
+// for commands that others tell which registries to ask.
+func (r *registryFlags) addTransport(f *pflag.FlagSet) {
 	f.BoolVar(&r.plainHTTP, "plain-http", false, "the registry has no TLS")
 	f.BoolVar(&r.insecure, "insecure", false, "do not verify the registry's TLS certificate")
 	f.StringVar(&r.caFile, "ca-file", "", "PEM `file` of a certificate authority to trust")
-	f.StringVarP(&r.username, "username", "u", "", "user `name` for the registry (default: as docker, podman or weightseal login left it)")
-	f.BoolVar(&r.passwordStdin, "password-stdin", false, "read the registry password from standard input")
 	addRegistryConfig(f, &r.config)
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weightseal/weightseal/attest"
 	"github.com/weightseal/weightseal/model"
 	"github.com/weightseal/weightseal/oci"
 )
@@ -56,15 +55,6 @@ first bytes, and their digest.`,
 	o.trust.add(f)
 	o.registry.add(f)
 	return cmd
-}
-
-// optional loads whom the flags name; nil for nobody.
-func (t *trustFlags) optional(s *streams) (*attest.Trust, error) {
-	if !t.given() {
-		return nil, nil
-	}
-	trusted, err := t.load(s)
-	return &trusted, err
 }
 
 func listVersions(cmd *cobra.Command, s *streams, ref string, opt oci.Options, o *lsOptions) error {
@@ -151,10 +141,6 @@ func listFiles(ctx context.Context, s *streams, ref string, opt oci.Options, out
 	if err := t.print(s.page()); err != nil {
 		return err
 	}
-	noun := "files"
-	if len(files) == 1 {
-		noun = "file"
-	}
-	fmt.Fprintf(s.out, "%d %s, %s in %s\n", len(files), noun, bytesText(total), from.statement.URI)
+	fmt.Fprintf(s.out, "%s, %s in %s\n", plural(len(files), "file"), bytesText(total), from.statement.URI)
 	return nil
 }

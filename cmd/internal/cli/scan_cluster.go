@@ -65,7 +65,10 @@ could not be read: what was not looked at never counts as verified.`,
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	addPolicy(f, &o.policy)
 	o.cluster.add(f)
-	addTransport(f, &o.registry)
+	// No user and password: the manifests say which registries are asked, and
+	// one registry's password must not go to another.
+	o.registry.addTransport(f)
+	f.IntVar(&o.registry.concurrency, "concurrency", 4, "models in verification at a time")
 	o.progress.add(f)
 	cmd.SetFlagErrorFunc(namespaceHint)
 	return cmd
@@ -82,17 +85,6 @@ func namespaceHint(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --all-namespaces", "%w", err)
 	}
 	return flagError(cmd, err)
-}
-
-// addTransport adds how registries are reached. User and password are not among
-// it: the manifests say which registries are asked, and one registry's password
-// must not go to another.
-func addTransport(f *pflag.FlagSet, r *registryFlags) {
-	f.BoolVar(&r.plainHTTP, "plain-http", false, "the registries have no TLS")
-	f.BoolVar(&r.insecure, "insecure", false, "do not verify the registries' TLS certificates")
-	f.StringVar(&r.caFile, "ca-file", "", "PEM `file` of a certificate authority to trust")
-	f.IntVar(&r.concurrency, "concurrency", 4, "models in verification at a time")
-	addRegistryConfig(f, &r.config)
 }
 
 func (o *scanClusterOptions) check() error {

@@ -12,12 +12,12 @@ import (
 	"github.com/weightseal/weightseal/workload"
 )
 
-// The states of a model that is in use.
+// The states of a model that is in use: those of trust, and why there is none.
 const (
-	stateVerified    = "verified"
+	stateVerified    = trustVerified
 	stateFailed      = "failed"
-	stateUnsigned    = "unsigned"
-	stateUntrusted   = "untrusted"
+	stateUnsigned    = trustUnsigned
+	stateUntrusted   = trustUntrusted
 	stateUnsupported = "unsupported"
 	stateInvalid     = "invalid"
 	stateUnreachable = "unreachable"

@@ -83,6 +83,15 @@ func (t *trustFlags) load(s *streams) (attest.Trust, error) {
 	return trusted, nil
 }
 
+// optional loads whom the flags name; nil for nobody.
+func (t *trustFlags) optional(s *streams) (*attest.Trust, error) {
+	if !t.given() {
+		return nil, nil
+	}
+	trusted, err := t.load(s)
+	return &trusted, err
+}
+
 // wrongCertificates says which flag an error is about.
 func (t *trustFlags) wrongCertificates(err error) error {
 	if errors.As(err, new(*attest.RootError)) {
