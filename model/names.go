@@ -58,8 +58,8 @@ func refine(content, declared Format) Format {
 	return content
 }
 
-// textual says whether a format is some kind of text.
-func (f Format) textual() bool {
+// Textual says whether a format is some kind of text.
+func (f Format) Textual() bool {
 	switch f {
 	case Text, JSON, YAML, Markdown, Notebook, Python, Script:
 		return true
@@ -67,8 +67,8 @@ func (f Format) textual() bool {
 	return false
 }
 
-// weights says whether a format holds weights, or can.
-func (f Format) weights() bool {
+// Weights says whether a format holds weights, or can.
+func (f Format) Weights() bool {
 	switch f {
 	case Safetensors, TorchZip, TorchLegacy, TorchTar, TorchScript, Pickle, DCP, DCPShard, NPY, NPZ, GGUF, Flax, ONNX, HDF5, Keras:
 		return true
@@ -80,11 +80,11 @@ func (f Format) weights() bool {
 func roleOf(p string, content, declared Format) Role {
 	base := strings.ToLower(path.Base(p))
 	switch {
-	case content.weights():
+	case content.Weights():
 		return Weight
 	case content == ELF || content == PE || content == MachO || content == Script || content == Python || content == Notebook:
 		return Code
-	case content.textual() && codeExt[path.Ext(base)]:
+	case content.Textual() && codeExt[path.Ext(base)]:
 		return Code
 	case isTokenizer(base, content):
 		return Tokenizer
@@ -92,7 +92,7 @@ func roleOf(p string, content, declared Format) Role {
 		return Config
 	case isDoc(base, content):
 		return Doc
-	case !content.textual() && content != Empty && content != Image && declared.weights():
+	case !content.Textual() && content != Empty && content != Image && declared.Weights():
 		return Weight // compressed, or not recognised
 	}
 	return Other
@@ -109,7 +109,7 @@ func isTokenizer(base string, content Format) bool {
 	switch {
 	case content == Protobuf:
 		return true
-	case !content.textual():
+	case !content.Textual():
 		return false
 	case ext == ".jinja" || ext == ".jinja2" || ext == ".tiktoken":
 		return true
@@ -132,14 +132,14 @@ func isConfig(base string, content Format) bool {
 	case YAML:
 		return true
 	}
-	return content.textual() && (path.Ext(base) == ".toml" || base == "modelfile")
+	return content.Textual() && (path.Ext(base) == ".toml" || base == "modelfile")
 }
 
 func isDoc(base string, content Format) bool {
 	if content == Markdown {
 		return true
 	}
-	if !content.textual() {
+	if !content.Textual() {
 		return false
 	}
 	for _, start := range []string{"readme", "license", "licence", "notice", "authors", "copying", "citation", "usage_policy", "use_policy"} {

@@ -30,6 +30,20 @@ var modelPrefixes = []string{
 	"application/vnd.docker.ai.",
 }
 
+// IsWeight says whether a layer's media type calls it weights: ModelPack's, its
+// older name, or docker's.
+func IsWeight(mediaType string) bool {
+	for _, prefix := range []string{
+		"application/vnd.cncf.model.weight.v1.", "application/vnd.cnai.model.weight.v1.",
+		"application/vnd.docker.ai.safetensors", "application/vnd.docker.ai.gguf",
+	} {
+		if strings.HasPrefix(mediaType, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // ManifestError says what makes a manifest unfit to be read as files.
 type ManifestError struct {
 	Layer  int // from 0; negative for the manifest as a whole

@@ -128,8 +128,12 @@ func (c *clusterChecker) one(ctx context.Context, ref string, anyContent bool) (
 	}
 	if err != nil {
 		v.State, v.Detail = stateOf(err), err.Error()
-		if v.State == stateUnsigned || v.State == stateUntrusted || v.State == stateFailed {
-			return c.content(ctx, ref, anyContent && v.State == stateUnsigned, v)
+		if checked != nil && v.State != stateUnreachable {
+			v.Digest = checked.subject.Digest.String()
+		}
+		if anyContent && v.State == stateUnsigned {
+			err = v.content(ctx, checked)
+			return v, err
 		}
 		return v, nil
 	}

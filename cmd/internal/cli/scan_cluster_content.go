@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -27,25 +28,14 @@ const (
 	maxUnknown       = 1 << 20 // bytes of a file of no known format
 )
 
-// content adds the digest that an unverified reference leads to. Where look is
-// set, the reference may stand for something that is no model: that is only
-// said when all of it was read and nothing in it is or claims to be weights.
-func (c *clusterChecker) content(ctx context.Context, ref string, look bool, v clusterVerdict) (clusterVerdict, error) {
-	store, tag, err := oci.Open(ref, c.opt)
-	if err != nil {
-		return v, ctx.Err() // the verdict stands
+// content looks into a reference without a statement that may stand for
+// something that is no model: that is only said when all of it was read and
+// nothing in it is or claims to be weights.
+func (v *clusterVerdict) content(ctx context.Context, c *checkedModel) error {
+	if weights, err := artifactWeights(ctx, c.store, c.manifest); err == nil && !weights {
+		v.State, v.Detail = stateNotAModel, "no file in it has weights"
 	}
-	subject, manifest, err := resolve(ctx, store, tag)
-	if err == nil {
-		v.Digest = subject.Digest.String()
-		if look {
-			var weights bool
-			if weights, err = artifactWeights(ctx, store, manifest); err == nil && !weights {
-				v.State, v.Detail = stateNotAModel, "no file in it has weights"
-			}
-		}
-	}
-	return v, ctx.Err()
+	return ctx.Err() // of any other error the verdict stands
 }
 
 // errMayBe says that something is too large or too odd to be ruled out.
@@ -143,28 +133,18 @@ func fileWeights(h *tar.Header, r io.Reader) (bool, error) {
 // judged says whether a file has weights, or claims to by its name. That it has
 // none is only said of formats that are known to hold none, and of small files.
 func judged(path string, format model.Format, size int64) (bool, error) {
-	if isWeights(format) || isWeights(model.DeclaredFormat(path)) {
+	if format.Weights() || model.DeclaredFormat(path).Weights() {
 		return true, nil
 	}
-	switch format {
-	case model.JSON, model.Notebook, model.YAML, model.Markdown, model.Python, model.Script, model.Text, model.Image, model.Empty,
-		model.ELF, model.PE, model.MachO:
+	switch {
+	case format.Textual():
 		return false, nil
-	case model.Unknown, model.Protobuf:
-		if size <= maxUnknown {
-			return false, nil
-		}
+	case slices.Contains([]model.Format{model.Image, model.Empty, model.ELF, model.PE, model.MachO}, format):
+		return false, nil
+	case (format == model.Unknown || format == model.Protobuf) && size <= maxUnknown:
+		return false, nil
 	}
 	return false, errMayBe
-}
-
-func isWeights(f model.Format) bool {
-	switch f {
-	case model.Safetensors, model.TorchZip, model.TorchLegacy, model.TorchTar, model.TorchScript, model.Pickle,
-		model.DCP, model.DCPShard, model.NPY, model.NPZ, model.GGUF, model.Flax, model.ONNX, model.HDF5, model.Keras:
-		return true
-	}
-	return false
 }
 
 func decompress(mediaType string, r io.Reader) (io.ReadCloser, error) {

@@ -105,7 +105,8 @@ type checkedModel struct {
 }
 
 // verifyReference resolves a reference once and verifies what it leads to. The
-// digest found here is used for everything that follows.
+// digest found here is used for everything that follows. Where the reference
+// leads somewhere and cannot be verified, what it leads to comes with the error.
 func verifyReference(ctx context.Context, ref string, trusted attest.Trust, policyName string, opt oci.Options) (*checkedModel, error) {
 	p, err := loadPolicy(policyName)
 	if err != nil {
@@ -119,11 +120,11 @@ func verifyReference(ctx context.Context, ref string, trusted attest.Trust, poli
 	if err != nil {
 		return nil, err
 	}
-	verified, err := attest.Verify(ctx, store, subject, trusted)
-	if err != nil {
-		return nil, err
+	c := &checkedModel{store: store, manifest: manifest, subject: subject}
+	if c.verified, err = attest.Verify(ctx, store, subject, trusted); err != nil {
+		return c, err
 	}
-	c := &checkedModel{store: store, manifest: manifest, subject: subject, verified: verified, predicate: verified.Predicate()}
+	c.predicate = c.verified.Predicate()
 	c.decision = p.Artifact(artifactFacts(&c.predicate))
 	return c, nil
 }

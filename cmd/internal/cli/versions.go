@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -154,25 +153,11 @@ func (l *lister) describe(ctx context.Context, d ocispec.Descriptor, v *version)
 	v.digests, v.weights = map[string]string{}, map[string]bool{}
 	for _, f := range files {
 		v.digests[f.Path] = f.Digest.String()
-		if isWeightType(f.MediaType) {
+		if oci.IsWeight(f.MediaType) {
 			v.weights[f.Path] = true
 		}
 	}
 	return nil
-}
-
-// isWeightType says whether a layer's media type calls it weights: ModelPack's,
-// its older name, or docker's.
-func isWeightType(mediaType string) bool {
-	for _, prefix := range []string{
-		"application/vnd.cncf.model.weight.v1.", "application/vnd.cnai.model.weight.v1.",
-		"application/vnd.docker.ai.safetensors", "application/vnd.docker.ai.gguf",
-	} {
-		if strings.HasPrefix(mediaType, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // statement reads what the newest statement says, and verifies it when
